@@ -1,0 +1,42 @@
+//! The stored row of one series: its labels.
+//!
+//! ```text
+//! key  := series id u32 BE                        (keys::series)
+//! row  := 0x44 'D', version 1, n varint, (name text, value text)*, crc32c u32 LE
+//! ```
+
+use crate::format::{self, FormatError};
+use signalbox_proto::columns::put_varint;
+use signalbox_proto::limits::LABELS_MAX;
+use signalbox_proto::names::Labels;
+
+const WHAT: &str = "series dictionary row";
+const KIND: u8 = b'D';
+const VERSION: u8 = 1;
+
+/// The row of a series.
+pub fn encode(labels: &Labels) -> Vec<u8> {
+    let mut row = format::begin(KIND, VERSION);
+    put_varint(&mut row, labels.len() as u64);
+    for (name, value) in labels.iter() {
+        format::put_bytes(&mut row, name.as_bytes());
+        format::put_bytes(&mut row, value.as_bytes());
+    }
+    format::finish(row)
+}
+
+/// The labels of a row.
+///
+/// # Errors
+/// [`FormatError`]: damaged, newer, or labels that break today's limits.
+pub fn decode(row: &[u8]) -> Result<Labels, FormatError> {
+    let (_, mut reader) = format::open(WHAT, &[KIND], VERSION, row)?;
+    let n = reader.count(LABELS_MAX)?;
+    let mut pairs = Vec::with_capacity(n);
+    for _ in 0..n {
+        let name = reader.text()?.to_owned();
+        pairs.push((name, reader.text()?.to_owned()));
+    }
+    reader.end()?;
+    Ok(Labels::new(pairs)?)
+}

@@ -1,0 +1,395 @@
+//! The open chunk of one lane (an agent's epoch): payloads as they came.
+//!
+//! The lane keeps what the agent packed, about 0.8 bytes a sample, not decoded
+//! columns; and the state from which the first payload decodes. Every batch is
+//! decoded once, in [`Lane::append`], which shows each tick to the caller: that is
+//! where the evaluator looks. Queries decode again what they need.
+//!
+//! ```text
+//! base state ── payload ── payload ── … ── payload ── cells (the last values)
+//! \_______________ open chunk _______________/
+//!        seal(): chunk := all of it; base := cells; Snapshot := base + dictionary
+//! ```
+//!
+//! What it promises: [`Lane::append`] takes a record whole or leaves the lane as it
+//! was; a lane made from a snapshot and the records after it equals the lane that
+//! was never restarted; sealing changes no later value. A lane that took a record
+//! whose commit failed must be dropped and restored from the journal.
+
+mod dictionary;
+mod scan;
+mod view;
+
+pub use dictionary::COLUMNS_PER_LANE_MAX;
+pub use scan::PAST_MAX_MS;
+pub use view::TickView;
+
+use crate::chunk::{self, SeriesColumn};
+use crate::format::FormatError;
+use crate::journal::{Record, Snapshot};
+use crate::{Point, SeriesId};
+use dictionary::{Dictionary, Uses};
+use signalbox_proto::columns::{ColumnsError, Decoder};
+use signalbox_proto::units::{Bytes, Millis, UnixMillis};
+use thiserror::Error;
+
+/// Payload that a lane holds at most, bytes; far over what makes it due, so that
+/// only a caller that never seals meets it.
+pub const LANE_MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// Why a record was refused, or a lane could not be restored.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum LaneError {
+    /// A record of another epoch.
+    #[error("append a record of epoch {found} to the lane of epoch {expected}")]
+    Epoch {
+        /// The lane's.
+        expected: u64,
+        /// The record's.
+        found: u64,
+    },
+    /// Records are missing before this one, and it does not stand alone; or it was
+    /// there already.
+    #[error("append batch {found} after batch {last}: it must be the next one, or a later key batch")]
+    Sequence {
+        /// Last one taken.
+        last: u64,
+        /// The record's.
+        found: u64,
+    },
+    /// The lane must be sealed first.
+    #[error("append to a lane of {held} payload bytes: limit is {LANE_MAX_BYTES}")]
+    Full {
+        /// What it holds.
+        held: usize,
+    },
+    /// An entry that contradicts an earlier one or breaks a limit.
+    #[error("append batch {seq}: {why}")]
+    Dictionary {
+        /// The record's.
+        seq: u64,
+        /// What is wrong.
+        why: String,
+    },
+    /// A payload that does not decode.
+    #[error("append batch {seq}: {why}")]
+    Columns {
+        /// The record's.
+        seq: u64,
+        /// What is wrong.
+        why: ColumnsError,
+    },
+    /// A snapshot's saved state does not decode.
+    #[error("restore lane of epoch {epoch}: {why}")]
+    Snapshot {
+        /// The lane's.
+        epoch: u64,
+        /// What is wrong.
+        why: FormatError,
+    },
+}
+
+/// When an open chunk is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SealLimits {
+    /// Ticks of the busiest shape.
+    pub n_ticks: u64,
+    /// Bytes of payload.
+    pub payload: Bytes,
+    /// Age of the oldest payload, by the collector's clock, and span of sample time.
+    pub span: Millis,
+}
+
+impl Default for SealLimits {
+    /// 600 ticks, 1 MiB, 15 min: past 600 points the codecs gain little more.
+    fn default() -> Self {
+        SealLimits { n_ticks: 600, payload: Bytes::from_mib(1), span: Millis::from_mins(15) }
+    }
+}
+
+/// What [`Lane::append`] took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Appended {
+    /// Ticks in the batch.
+    pub n_ticks: u64,
+    /// Samples of kept series.
+    pub n_samples: u64,
+    /// Samples of series that the collector refuses: decoded and dropped.
+    pub n_refused: u64,
+    /// Samples whose time is more than [`PAST_MAX_MS`] before or
+    /// [`signalbox_proto::limits::FUTURE_MAX_MS`] after the batch's arrival: passed
+    /// over, neither shown nor stored.
+    pub n_outside: u64,
+}
+
+/// What [`Lane::seal`] gives: the store writes both rows and deletes the journal
+/// rows of this lane below `snapshot.seq`, in one commit.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SealedChunk {
+    /// The chunk's bytes; none when all its samples belong to refused series.
+    pub chunk: Option<Vec<u8>>,
+    /// Oldest sample.
+    pub min_time: UnixMillis,
+    /// Newest sample.
+    pub max_time: UnixMillis,
+    /// Series in it.
+    pub n_series: usize,
+    /// Samples in it.
+    pub n_samples: u64,
+    /// Samples that another one of the same series and instant replaced.
+    pub n_duplicates: u64,
+    /// The lane's new beginning; its `seq` is the last batch in the chunk.
+    pub snapshot: Snapshot,
+}
+
+/// One batch's payload in the open chunk.
+#[derive(Debug, Clone, Copy)]
+struct Segment {
+    received: UnixMillis,
+    wall: UnixMillis,
+    key: bool,
+    /// End of the payload in `payloads`; it begins where the one before ends.
+    end: usize,
+}
+
+/// The open chunk of one agent's epoch. See the module's documentation.
+#[derive(Debug)]
+pub struct Lane {
+    epoch: u64,
+    seq: u64,
+    dictionary: Dictionary,
+    uses: Uses,
+    /// Last values: where the next delta payload starts.
+    cells: Decoder,
+    /// `Decoder::save` at the start of the open chunk; empty for all zero.
+    base: Vec<u8>,
+    payloads: Vec<u8>,
+    segments: Vec<Segment>,
+    min_time: UnixMillis,
+    max_time: UnixMillis,
+    n_samples: u64,
+    n_ticks_max: u64,
+    first_received: Option<UnixMillis>,
+}
+
+impl Lane {
+    /// The lane of a new epoch.
+    pub fn new(epoch: u64) -> Lane {
+        Lane {
+            epoch,
+            seq: 0,
+            dictionary: Dictionary::default(),
+            uses: Uses::default(),
+            cells: Decoder::default(),
+            base: Vec::new(),
+            payloads: Vec::new(),
+            segments: Vec::new(),
+            min_time: UnixMillis::MAX,
+            max_time: UnixMillis::MIN,
+            n_samples: 0,
+            n_ticks_max: 0,
+            first_received: None,
+        }
+    }
+
+    /// The lane as it stood after a seal; append the records that follow.
+    ///
+    /// # Errors
+    /// [`LaneError::Snapshot`], [`LaneError::Dictionary`].
+    pub fn restore(snapshot: &Snapshot) -> Result<Lane, LaneError> {
+        let cells = Decoder::load(&snapshot.state)
+            .map_err(|why| LaneError::Snapshot { epoch: snapshot.epoch, why: why.into() })?;
+        let mut lane = Lane { seq: snapshot.seq, cells, base: snapshot.state.to_vec(), ..Lane::new(snapshot.epoch) };
+        let extended = lane.dictionary.extend(&snapshot.refs, &snapshot.shapes);
+        extended.map_err(|why| LaneError::Dictionary { seq: snapshot.seq, why })?;
+        Ok(lane)
+    }
+
+    /// Takes the next record and shows its ticks, in order, each batch decoded just
+    /// this once. After an error the lane is as before; ticks that were shown
+    /// before the fault must be forgotten.
+    ///
+    /// # Errors
+    /// [`LaneError`].
+    pub fn append(&mut self, record: &Record, mut visit: impl FnMut(&TickView<'_>)) -> Result<Appended, LaneError> {
+        self.check(record)?;
+        let seq = record.seq;
+        let declares = record.key || !record.refs.is_empty() || !record.shapes.is_empty();
+        let before = declares.then(|| self.dictionary.clone());
+        if record.key {
+            self.dictionary.begin_key();
+        }
+        let extended = self.dictionary.extend(&record.refs, &record.shapes);
+        let taken = extended.map_err(|why| LaneError::Dictionary { seq, why }).and_then(|()| {
+            if record.key {
+                self.uses.begin_key();
+            }
+            scan::decode_once(record, &mut self.cells, &self.dictionary, &mut self.uses, &mut visit)
+        });
+        match taken {
+            Ok(span) => {
+                self.push(record, &span);
+                Ok(span.appended)
+            }
+            Err(why) => {
+                if let Some(before) = before {
+                    self.dictionary = before;
+                }
+                self.cells = scan::replay(self);
+                Err(why)
+            }
+        }
+    }
+
+    fn check(&self, record: &Record) -> Result<(), LaneError> {
+        if record.epoch != self.epoch {
+            return Err(LaneError::Epoch { expected: self.epoch, found: record.epoch });
+        }
+        let next = record.seq.checked_sub(self.seq);
+        if !matches!((next, record.key), (Some(1), _) | (Some(2..), true)) {
+            return Err(LaneError::Sequence { last: self.seq, found: record.seq });
+        }
+        if self.payloads.len() + record.columns.len() > LANE_MAX_BYTES {
+            return Err(LaneError::Full { held: self.payloads.len() });
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, record: &Record, span: &scan::Span) {
+        self.seq = record.seq;
+        self.payloads.extend_from_slice(&record.columns);
+        self.segments.push(Segment {
+            received: record.received,
+            wall: record.wall,
+            key: record.key,
+            end: self.payloads.len(),
+        });
+        self.min_time = self.min_time.min(span.min_time);
+        self.max_time = self.max_time.max(span.max_time);
+        self.n_samples += span.appended.n_samples;
+        self.n_ticks_max = self.n_ticks_max.max(span.n_ticks_max);
+        self.first_received.get_or_insert(record.received);
+    }
+
+    /// Appends the points of `series[i]` in `[from, to)` to `out[i]`, in the order
+    /// in which they came. Decodes the open chunk once for all of them.
+    ///
+    /// # Panics
+    /// When the lengths of `series` and `out` differ.
+    pub fn scan(&self, series: &[SeriesId], from: UnixMillis, to: UnixMillis, out: &mut [Vec<Point>]) {
+        assert_eq!(series.len(), out.len(), "one list for each series");
+        if self.n_samples > 0 && self.min_time < to && self.max_time >= from {
+            scan::points(self, series, from, to, out);
+        }
+    }
+
+    /// True when this lane knows the series.
+    pub fn has(&self, series: SeriesId) -> bool {
+        self.dictionary.has(series)
+    }
+
+    /// The last value of each kept series, in the order of their refs.
+    pub fn last_values(&self) -> impl Iterator<Item = (SeriesId, f64)> {
+        let values = self.cells.values();
+        self.dictionary.kept().map(move |(series_ref, id)| (id, values.get(series_ref)))
+    }
+
+    /// True when the open chunk should be sealed now.
+    pub fn due(&self, now: UnixMillis, limits: &SealLimits) -> bool {
+        let Some(first_received) = self.first_received else { return false };
+        self.n_ticks_max >= limits.n_ticks
+            || self.payloads.len() as u64 >= limits.payload.0
+            || now.since(first_received) >= limits.span
+            || self.max_time.since(self.min_time) >= limits.span
+            || self.dictionary.is_crowded()
+    }
+
+    /// Compresses the open chunk and begins the next one. None when nothing came
+    /// since the last seal.
+    pub fn seal(&mut self) -> Option<SealedChunk> {
+        if self.segments.is_empty() {
+            return None;
+        }
+        let columns: Vec<SeriesColumn> = scan::columns(self);
+        let n_samples: u64 = columns.iter().map(|column| column.points().len() as u64).sum();
+        let n_duplicates = columns.iter().map(SeriesColumn::n_duplicates).sum();
+        let times = |column: &SeriesColumn| Some((column.points().first()?.time, column.points().last()?.time));
+        let min_time = columns.iter().filter_map(times).map(|(first, _)| first).min();
+        let max_time = columns.iter().filter_map(times).map(|(_, last)| last).max();
+        let chunk = (!columns.is_empty()).then(|| chunk::encode(&columns));
+        self.begin_chunk();
+        Some(SealedChunk {
+            chunk,
+            min_time: min_time.unwrap_or(UnixMillis::MIN),
+            max_time: max_time.unwrap_or(UnixMillis::MIN),
+            n_series: columns.len(),
+            n_samples,
+            n_duplicates,
+            snapshot: self.snapshot(),
+        })
+    }
+
+    fn begin_chunk(&mut self) {
+        self.base.clear();
+        self.cells.save(&mut self.base);
+        self.dictionary.prune();
+        self.uses.begin_chunk();
+        self.payloads = Vec::new();
+        self.segments = Vec::new();
+        (self.min_time, self.max_time) = (UnixMillis::MAX, UnixMillis::MIN);
+        (self.n_samples, self.n_ticks_max, self.first_received) = (0, 0, None);
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let (refs, shapes) = self.dictionary.entries();
+        Snapshot { epoch: self.epoch, seq: self.seq, refs, shapes, state: self.base.clone().into() }
+    }
+
+    fn base_cells(&self) -> Decoder {
+        if self.base.is_empty() {
+            return Decoder::default();
+        }
+        Decoder::load(&self.base).expect("written by Decoder::save or checked by restore")
+    }
+}
+
+/// Facts for self-telemetry and for the writer.
+impl Lane {
+    /// The agent's epoch.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Last batch taken; 0 for none.
+    pub fn seq(&self) -> u64 {
+        self.seq
+    }
+
+    /// Oldest and newest sample of the open chunk; none when it is empty.
+    pub fn time_range(&self) -> Option<(UnixMillis, UnixMillis)> {
+        (self.min_time <= self.max_time).then_some((self.min_time, self.max_time))
+    }
+
+    /// Samples of kept series in the open chunk.
+    pub fn n_samples(&self) -> u64 {
+        self.n_samples
+    }
+
+    /// True when nothing came since the last seal.
+    pub fn is_empty(&self) -> bool {
+        self.segments.is_empty()
+    }
+
+    /// Payload bytes of the open chunk.
+    pub fn payload(&self) -> Bytes {
+        Bytes(self.payloads.len() as u64)
+    }
+
+    /// Memory in use, estimated.
+    pub fn memory(&self) -> Bytes {
+        // A cell of the decoder is 24 bytes.
+        let cells = self.dictionary.n_refs() * 24;
+        let held = self.payloads.capacity() + self.base.capacity() + self.segments.capacity() * size_of::<Segment>();
+        Bytes((cells + held + self.dictionary.memory_bytes() + self.uses.memory_bytes()) as u64)
+    }
+}
