@@ -1,0 +1,164 @@
+//! What listeners and notifiers may ask of the running collector.
+//!
+//! A [`Handle`] is cheap to clone. Reading the board takes no lock for longer than
+//! a pointer copy; everything that changes something goes through the writer's
+//! bounded inbox and is answered after the commit that holds it; queries run on
+//! blocking threads and never hold the writer up.
+
+use crate::shared::Shared;
+use crate::writer::inbox::{Inbox, InboxError, Message};
+use signalbox_engine::board::Board;
+use signalbox_engine::decision::Answer;
+use signalbox_engine::event::{Command, DeliveryOutcome};
+use signalbox_proto::api::{Explanation, Finding, QueryAnswer, RulesReport};
+use signalbox_proto::selector::Selector;
+use signalbox_proto::units::UnixMillis;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+pub use crate::query::{QueryError, QueryLimits};
+
+/// Why the collector could not take or answer a request.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum HandleError {
+    /// The inbox stayed full: try again later (HTTP 503).
+    #[error("the collector is too busy to take a request now")]
+    Busy,
+    /// The collector is stopping (HTTP 503).
+    #[error("the collector is stopping")]
+    Stopping,
+    /// The commit that held the request was refused, nothing changed (HTTP 507).
+    #[error("the store refused the commit: the disk is full")]
+    StoreFull,
+    /// There is no such item, or nothing was known about it then (HTTP 404).
+    #[error("{0}")]
+    NotFound(String),
+    /// The store could not be read (HTTP 500).
+    #[error("read the store: {0}")]
+    Store(String),
+}
+
+impl From<InboxError> for HandleError {
+    fn from(error: InboxError) -> HandleError {
+        match error {
+            InboxError::Full => HandleError::Busy,
+            InboxError::Closed => HandleError::Stopping,
+        }
+    }
+}
+
+/// The door to the running collector.
+#[derive(Clone)]
+pub struct Handle {
+    shared: Arc<Shared>,
+    inbox: Inbox,
+    reloads: mpsc::Sender<oneshot::Sender<Result<String, Vec<Finding>>>>,
+}
+
+impl Handle {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        inbox: Inbox,
+        reloads: mpsc::Sender<oneshot::Sender<Result<String, Vec<Finding>>>>,
+    ) -> Handle {
+        Handle { shared, inbox, reloads }
+    }
+
+    /// The newest published board: committed truth only.
+    pub fn board(&self) -> Arc<Board> {
+        self.shared.board()
+    }
+
+    /// An operator acts; answered after the commit that holds the act.
+    ///
+    /// # Errors
+    /// [`HandleError`] when the command was not taken; the inner [`Answer`] says
+    /// what the engine made of it.
+    pub async fn command(&self, command: Command) -> Result<Answer, HandleError> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send(Message::Command { command, reply }).await?;
+        // A reply dropped without a word is a turn that the store refused.
+        answer.await.unwrap_or(Err(HandleError::StoreFull))
+    }
+
+    /// A notifier tells what came of one attempt.
+    ///
+    /// # Errors
+    /// [`HandleError::Stopping`]; the notice is then offered again after the start.
+    pub async fn delivered(&self, key: String, outcome: DeliveryOutcome) -> Result<(), HandleError> {
+        self.inbox.send(Message::Delivery { key, outcome }).await?;
+        Ok(())
+    }
+
+    /// Series over a closed range, open chunks included.
+    ///
+    /// # Errors
+    /// [`QueryError`]: over a limit, timed out, or the store could not be read.
+    pub async fn query(
+        &self,
+        selector: Selector,
+        from: UnixMillis,
+        to: UnixMillis,
+        limits: QueryLimits,
+    ) -> Result<QueryAnswer, QueryError> {
+        crate::query::run(Arc::clone(&self.shared), selector, from, to, limits).await
+    }
+
+    /// The proof of a verdict at an instant (none: now), from stored facts alone.
+    ///
+    /// # Errors
+    /// [`HandleError::NotFound`] or [`HandleError::Store`].
+    pub async fn explain(&self, item: String, at: Option<UnixMillis>) -> Result<Explanation, HandleError> {
+        crate::explain::run(Arc::clone(&self.shared), item, at).await
+    }
+
+    /// Reads all rules, entities and channels again; the old ones stay in force on
+    /// any error. Gives the version in force.
+    ///
+    /// # Errors
+    /// What is wrong with the files.
+    pub async fn reload(&self) -> Result<String, Vec<Finding>> {
+        let (reply, answer) = oneshot::channel();
+        let stopping = || {
+            let message = HandleError::Stopping.to_string();
+            vec![Finding { error: true, message, ..Finding::default() }]
+        };
+        self.reloads.send(reply).await.map_err(|_| stopping())?;
+        answer.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// What a set of rule files would be found to be, against the series that
+    /// exist now. Changes nothing.
+    pub async fn check_rules(&self, files: BTreeMap<String, String>) -> RulesReport {
+        crate::explain::check_rules(Arc::clone(&self.shared), files).await
+    }
+
+    /// The configuration files in force by name (`rules/…`, `entities.yaml`,
+    /// `notify.yaml`): the notifier reads its channels from here.
+    pub fn files(&self) -> Arc<BTreeMap<String, String>> {
+        self.shared.files()
+    }
+
+    /// Problems of the collector itself, for people; added to the board's own.
+    pub fn problems(&self) -> Vec<String> {
+        self.shared.problems()
+    }
+
+    /// True once the store was read, the first rules are in force and both
+    /// listeners stand.
+    pub fn is_ready(&self) -> bool {
+        self.shared.is_ready()
+    }
+
+    /// The collector's wall clock.
+    pub fn now(&self) -> UnixMillis {
+        self.shared.now()
+    }
+
+    /// Text for `/metrics`.
+    pub fn metrics(&self) -> String {
+        self.shared.telemetry().render()
+    }
+}

@@ -1,0 +1,238 @@
+//! The store on disk. The only place that names RocksDB.
+//!
+//! Every commit is one write batch over all families, synced into the
+//! write-ahead log before it returns. Recovery is point-in-time: a torn record
+//! at the log's end is what was never acknowledged; a damaged one before it costs
+//! a tail, which [`super::tail`] finds.
+//!
+//! Memory follows one setting: a quarter for write buffers, the rest for the
+//! block cache, which is charged for the write buffers too.
+
+use super::{Change, Commit, Family, KeyValue, Stats, Store, StoreError, Visit};
+use rocksdb::{
+    BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
+    IteratorMode, Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions, properties,
+};
+use signalbox_proto::units::Bytes;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+
+/// Log files of RocksDB's own that are kept, and the size of one.
+const INFO_LOGS_KEPT: usize = 3;
+const INFO_LOG_BYTES: usize = 4 * 1024 * 1024;
+/// Write-ahead log that may wait for flushes: bounds the time that a restart reads.
+const WAL_MAX_BYTES: u64 = 256 * 1024 * 1024;
+/// Write-ahead log is handed to the device in steps of this, so that a sync never finds much.
+const WAL_BYTES_PER_SYNC: u64 = 1024 * 1024;
+/// Flushes and compactions at a time.
+const BACKGROUND_JOBS: i32 = 2;
+/// Chunks are tens of kilobytes and read whole: larger blocks waste less on index entries.
+const CHUNK_BLOCK_BYTES: usize = 64 * 1024;
+
+/// RocksDB in a directory.
+pub struct RocksStore {
+    dir: PathBuf,
+    options: Settings,
+    db: RwLock<Option<DB>>,
+    /// Held for the life of the store, so that a second collector is told why.
+    _lock: File,
+}
+
+/// What is shared by all times that the store is opened.
+struct Settings {
+    cache: Cache,
+    buffers: WriteBufferManager,
+}
+
+impl RocksStore {
+    /// Opens or makes the store under `dir`.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when another collector has it, [`StoreError::Full`],
+    /// else [`StoreError::Failed`].
+    pub fn open(dir: &Path, memory: Bytes) -> Result<RocksStore, StoreError> {
+        let failed = |what: &str, why: &dyn ToString| StoreError::Failed {
+            what: format!("{what} {}", dir.display()),
+            why: why.to_string(),
+        };
+        std::fs::create_dir_all(dir).map_err(|why| failed("make data directory", &why))?;
+        let lock = File::create(dir.join("lock")).map_err(|why| failed("make lock file in", &why))?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|why| match why {
+            rustix::io::Errno::WOULDBLOCK => StoreError::Locked { dir: dir.display().to_string() },
+            why => failed("lock data directory", &why),
+        })?;
+        let memory = usize::try_from(memory.0).unwrap_or(usize::MAX);
+        let cache = Cache::new_lru_cache(memory);
+        let buffers = WriteBufferManager::new_write_buffer_manager_with_cache(memory / 4, false, cache.clone());
+        let options = Settings { cache, buffers };
+        let db = open_db(&dir.join("store"), &options)?;
+        Ok(RocksStore { dir: dir.to_owned(), options, db: RwLock::new(Some(db)), _lock: lock })
+    }
+
+    fn db(&self) -> RwLockReadGuard<'_, Option<DB>> {
+        self.db.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The store is closed between a refused commit and the reopening.
+const CLOSED: StoreError = StoreError::Full { what: "use the store before it is open again" };
+
+fn open_db(dir: &Path, settings: &Settings) -> Result<DB, StoreError> {
+    let mut options = Options::default();
+    options.create_if_missing(true);
+    options.create_missing_column_families(true);
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    options.set_track_and_verify_wals_in_manifest(true);
+    options.set_atomic_flush(true);
+    options.set_max_background_jobs(BACKGROUND_JOBS);
+    options.set_max_total_wal_size(WAL_MAX_BYTES);
+    options.set_wal_bytes_per_sync(WAL_BYTES_PER_SYNC);
+    options.set_bytes_per_sync(WAL_BYTES_PER_SYNC);
+    options.set_keep_log_file_num(INFO_LOGS_KEPT);
+    options.set_max_log_file_size(INFO_LOG_BYTES);
+    options.set_write_buffer_manager(&settings.buffers);
+    let default = ColumnFamilyDescriptor::new("default", Options::default());
+    let families = Family::ALL
+        .into_iter()
+        .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, settings)))
+        .chain([default]);
+    DB::open_cf_descriptors(&options, dir, families).map_err(|why| failure("open the store", &why))
+}
+
+fn family_options(family: Family, settings: &Settings) -> Options {
+    let mut table = BlockBasedOptions::default();
+    table.set_block_cache(&settings.cache);
+    table.set_cache_index_and_filter_blocks(true);
+    table.set_cache_index_and_filter_blocks_with_high_priority(true);
+    let mut options = Options::default();
+    if family == Family::Chunks {
+        // Chunks are compressed by their own codecs already.
+        options.set_compression_type(DBCompressionType::None);
+        table.set_block_size(CHUNK_BLOCK_BYTES);
+    } else {
+        options.set_compression_type(DBCompressionType::Lz4);
+    }
+    options.set_block_based_table_factory(&table);
+    options
+}
+
+fn failure(what: &'static str, why: &rocksdb::Error) -> StoreError {
+    let why = why.to_string();
+    // RocksDB's sub-code for this does not cross its C interface; its text does.
+    if why.contains("No space left on device") || why.contains("NoSpace") {
+        StoreError::Full { what }
+    } else {
+        StoreError::Failed { what: what.to_owned(), why }
+    }
+}
+
+fn handle(db: &DB, family: Family) -> Arc<BoundColumnFamily<'_>> {
+    db.cf_handle(family.name()).expect("all families are made when the store is opened")
+}
+
+fn batch_of(db: &DB, commit: &Commit) -> WriteBatch {
+    let handles = Family::ALL.map(|family| handle(db, family));
+    let of = |family: Family| &handles[family as usize];
+    let mut batch = WriteBatch::with_capacity_bytes(commit.n_bytes() + commit.changes().len() * 16);
+    for change in commit.changes() {
+        match change {
+            Change::Put(family, key, value) => batch.put_cf(of(*family), key, value),
+            Change::Delete(family, key) => batch.delete_cf(of(*family), key),
+            Change::DeleteRange(family, from, to) => batch.delete_range_cf(of(*family), from, to),
+        }
+    }
+    batch
+}
+
+impl Store for RocksStore {
+    fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
+        let db = self.db();
+        let db = db.as_ref().ok_or(CLOSED)?;
+        let mut options = WriteOptions::default();
+        options.set_sync(true);
+        db.write_opt(batch_of(db, commit), &options).map_err(|why| failure("commit a turn", &why))
+    }
+
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        let db = self.db();
+        let db = db.as_ref().ok_or(CLOSED)?;
+        db.get_cf(&handle(db, family), key).map_err(|why| failure("read a row", &why))
+    }
+
+    fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        let db = self.db();
+        let db = db.as_ref().ok_or(CLOSED)?;
+        if !to.is_empty() && to <= from {
+            return Ok(());
+        }
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(from);
+        if !to.is_empty() {
+            options.set_iterate_upper_bound(to);
+        }
+        let mut rows = db.raw_iterator_cf_opt(&handle(db, family), options);
+        rows.seek(from);
+        while let Some((key, value)) = rows.item() {
+            if visit(key, value).is_break() {
+                return Ok(());
+            }
+            rows.next();
+        }
+        rows.status().map_err(|why| failure("scan rows", &why))
+    }
+
+    fn last(&self, family: Family, from: &[u8], to: &[u8]) -> Result<Option<KeyValue>, StoreError> {
+        let db = self.db();
+        let db = db.as_ref().ok_or(CLOSED)?;
+        if !to.is_empty() && to <= from {
+            return Ok(None);
+        }
+        let mut options = ReadOptions::default();
+        options.set_iterate_lower_bound(from);
+        if !to.is_empty() {
+            options.set_iterate_upper_bound(to);
+        }
+        let mut rows = db.iterator_cf_opt(&handle(db, family), options, IteratorMode::End);
+        let last = rows.next().transpose().map_err(|why| failure("read the last row", &why))?;
+        Ok(last.map(|(key, value)| (key.into_vec(), value.into_vec())))
+    }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        // The old one must let go of its lock first.
+        *db = None;
+        *db = Some(open_db(&self.dir.join("store"), &self.options)?);
+        Ok(())
+    }
+
+    fn stats(&self) -> Stats {
+        let db = self.db();
+        let Some(db) = db.as_ref() else { return Stats::default() };
+        let figure = |family: Family, name| {
+            db.property_int_value_cf(&handle(db, family), name).ok().flatten().unwrap_or(0)
+        };
+        let tables: u64 =
+            Family::ALL.into_iter().map(|family| figure(family, properties::TOTAL_SST_FILES_SIZE)).sum();
+        let buffers: u64 =
+            Family::ALL.into_iter().map(|family| figure(family, properties::SIZE_ALL_MEM_TABLES)).sum();
+        Stats {
+            n_bytes: tables + buffers,
+            n_rows: Family::ALL.map(|family| figure(family, properties::ESTIMATE_NUM_KEYS)),
+            memory_bytes: self.options.cache.get_usage() as u64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_collector_is_refused_with_a_clear_sentence() {
+        let dir = tempfile::tempdir().unwrap();
+        let _first = RocksStore::open(dir.path(), Bytes::from_mib(16)).unwrap();
+        let second = RocksStore::open(dir.path(), Bytes::from_mib(16)).err().unwrap();
+        assert_eq!(second.to_string(), format!("data directory {} is in use by another collector", dir.path().display()));
+    }
+}
