@@ -153,7 +153,7 @@ struct Segment {
 }
 
 /// The open chunk of one agent's epoch. See the module's documentation.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Lane {
     epoch: u64,
     seq: u64,
@@ -327,6 +327,19 @@ impl Lane {
             n_duplicates,
             snapshot: self.snapshot(),
         })
+    }
+
+    /// Takes the open chunk out, to be sealed elsewhere while this lane goes on with
+    /// the next one. Both decode from here on as if there had been no split; the
+    /// part's seal gives the rows that [`Lane::seal`] would have given now. None
+    /// when nothing came since the last seal.
+    pub fn split(&mut self) -> Option<Lane> {
+        if self.segments.is_empty() {
+            return None;
+        }
+        let part = self.clone();
+        self.begin_chunk();
+        Some(part)
     }
 
     fn begin_chunk(&mut self) {
