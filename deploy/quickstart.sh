@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# Builds Signalbox and watches this very host: a collector with its own store, an
+# agent, and the default rules. Everything listens on loopback and lives in one
+# folder.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=deploy/lib/build.sh
+. deploy/lib/build.sh
+
+usage() {
+  cat <<EOF
+usage: deploy/quickstart.sh [--detach | --stop] [--data DIR] [--http PORT] [--grpc PORT]
+
+  (no option)  builds, starts, shows the live board; both stop when you leave it
+  --detach     builds, starts, returns once the board shows real levels
+  --stop       ends what an earlier call left running in DIR
+  --data DIR   where everything lives (default: ${XDG_DATA_HOME:-$HOME/.local/share}/signalbox)
+  --http PORT  page and API (default 8440)
+  --grpc PORT  agents (default 8441)
+EOF
+}
+
+data="${XDG_DATA_HOME:-$HOME/.local/share}/signalbox" mode=show http=8440 grpc=8441
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --detach) mode=detach ;;
+    --stop) mode=stop ;;
+    --data | --http | --grpc)
+      [ $# -ge 2 ] || { printf 'error: %s needs a value\n' "$1" >&2; usage >&2; exit 64; }
+      case "$1" in --data) data=$2 ;; --http) http=$2 ;; --grpc) grpc=$2 ;; esac
+      shift ;;
+    -h | --help) usage; exit 0 ;;
+    *) printf 'error: unknown option %s\n' "$1" >&2; usage >&2; exit 64 ;;
+  esac
+  shift
+done
+case "$http$grpc" in *[!0-9]*) die "ports are numbers: --http $http --grpc $grpc" ;; esac
+
+# A pid file names a process only while that process runs our binary.
+running() { # NAME
+  local pid
+  pid=$(cat "$data/run/$1.pid" 2>/dev/null) || return 1
+  [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null && grep -aq "signalbox-$1" "/proc/$pid/cmdline" 2>/dev/null && echo "$pid"
+}
+
+stop_one() { # NAME
+  local pid
+  pid=$(running "$1") || { rm -f "$data/run/$1.pid"; return 0; }
+  kill "$pid"
+  for _ in $(seq 150); do kill -0 "$pid" 2>/dev/null || break; sleep 0.1; done
+  kill -0 "$pid" 2>/dev/null && die "$1 (pid $pid) does not stop; see $data/log/$1.log"
+  rm -f "$data/run/$1.pid"
+  echo "$1 stopped"
+}
+
+stop_all() { stop_one agent; stop_one collector; }
+
+if [ "$mode" = stop ]; then
+  [ -d "$data/run" ] || { echo "nothing runs in $data"; exit 0; }
+  stop_all
+  exit 0
+fi
+
+need_build_tools
+build_products
+
+if running collector >/dev/null || running agent >/dev/null; then
+  say "restarting what runs in $data"
+  stop_all
+fi
+mkdir -p "$data"/{run,log,rules,collector,agent}
+chmod 700 "$data"
+# Defaults are ours and renewed; what you add to rules/ beside them stays yours.
+cp deploy/rules/*.yaml "$data/rules/"
+[ -e "$data/collector.yaml" ] || sed "s|@DATA@|$data|g" deploy/examples/quickstart-collector.yaml > "$data/collector.yaml"
+[ -e "$data/agent.yaml" ] || sed "s|@DATA@|$data|g" deploy/examples/quickstart-agent.yaml > "$data/agent.yaml"
+
+start_one() { # NAME COMMAND...
+  local name=$1
+  shift
+  nohup setsid "$@" >>"$data/log/$name.log" 2>&1 </dev/null &
+  echo $! >"$data/run/$name.pid"
+  sleep 0.3
+  running "$name" >/dev/null || { tail -n 5 "$data/log/$name.log" >&2; die "$name did not start; the whole log: $data/log/$name.log"; }
+}
+
+address="http://127.0.0.1:$http"
+say "starting"
+start_one collector "$COLLECTOR_BIN" run --config "$data/collector.yaml" --http "127.0.0.1:$http" --grpc "127.0.0.1:$grpc"
+start_one agent "$AGENT_BIN" run --config "$data/agent.yaml" --collector "http://127.0.0.1:$grpc"
+
+# Real levels: at least five items that were sampled and judged.
+n=0
+for _ in $(seq 300); do
+  running collector >/dev/null || { tail -n 5 "$data/log/collector.log" >&2; die "the collector ended; see $data/log/collector.log"; }
+  running agent >/dev/null || { tail -n 5 "$data/log/agent.log" >&2; die "the agent ended; see $data/log/agent.log"; }
+  n=$("$CTL_BIN" --collector "$address" status --all --output json 2>/dev/null | grep -oE '"freshness": ?"fresh"' | wc -l) || n=0
+  [ "$n" -ge 5 ] && break
+  sleep 0.1
+done
+[ "$n" -ge 5 ] || die "after 30 s the board shows $n items with levels, not 5; see $data/log"
+
+ln -sfn "$CTL_BIN" "$data/signalbox"
+cat <<EOF
+
+  page      $address/
+  command   $data/signalbox --collector $address status
+  rules     $data/rules   (edit, then: kill -HUP \$(cat $data/run/collector.pid))
+  logs      $data/log
+  stop      deploy/quickstart.sh --stop --data $data
+
+EOF
+if [ "$mode" = detach ]; then
+  "$CTL_BIN" --collector "$address" status --all
+  exit 0
+fi
+trap stop_all EXIT
+if [ -t 0 ] && [ -t 1 ]; then
+  "$CTL_BIN" --collector "$address" top
+else
+  "$CTL_BIN" --collector "$address" status --all
+fi

@@ -1,0 +1,78 @@
+#!/usr/bin/env bash
+# Everything that must hold before a change lands: format, lint, tidiness, unit
+# and property tests, and system tests with real processes. Installs what is
+# missing; listens on loopback only; leaves nothing running.
+#
+#   tests/run.sh [--quick] [--data DIR] [--peers DIR]
+#
+#   --quick      no system tests
+#   --data DIR   larger recordings for the tests that can use them
+#   --peers DIR  scripts that measure other products (used by tests/bench)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=deploy/lib/build.sh
+. deploy/lib/build.sh
+
+quick=0
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --quick) quick=1 ;;
+    --data | --peers)
+      [ $# -ge 2 ] && [ -d "$2" ] || { echo "error: $1 needs a folder" >&2; exit 64; }
+      case "$1" in --data) export SIGNALBOX_TEST_DATA=$2 ;; --peers) export SIGNALBOX_TEST_PEERS=$2 ;; esac
+      shift ;;
+    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) echo "error: unknown option $1" >&2; exit 64 ;;
+  esac
+  shift
+done
+
+need_build_tools
+[ -n "${SIGNALBOX_TEST_DATA:-}" ] || echo "no --data: tests use the small recording in tests/data only"
+
+# Crates without RocksDB are tested in dev, with debug assertions; those that link
+# it, and the system tests, in release.
+pure=(-p signalbox-proto -p signalbox-engine -p signalbox-tsdb -p signalbox-ctl -p signalbox-agent)
+linked=(-p signalbox-collector -p e2e)
+passed=0 failed=0
+
+# tests NAME CARGO-ARGUMENTS... runs tests and adds up the runner's counts.
+tests() {
+  local name=$1 log status=0
+  shift
+  log=$(mktemp)
+  say "tests: $name"
+  if cargo nextest --version >/dev/null 2>&1; then
+    cargo nextest run --locked --no-fail-fast --config-file tests/nextest.toml "$@" 2>&1 | tee "$log" || status=$?
+    local summary
+    summary=$(grep -E '^ *Summary' "$log" | tail -n 1)
+    passed=$((passed + $(grep -oE '[0-9]+ passed' <<<"$summary" | grep -oE '[0-9]+' || echo 0)))
+    failed=$((failed + $(grep -oE '[0-9]+ (failed|timed out)' <<<"$summary" | awk '{n += $1} END {print n + 0}')))
+  else
+    cargo test --locked --no-fail-fast "$@" 2>&1 | tee "$log" || status=$?
+    passed=$((passed + $(grep -oE '[0-9]+ passed' "$log" | awk '{n += $1} END {print n + 0}')))
+    failed=$((failed + $(grep -oE '[0-9]+ failed' "$log" | awk '{n += $1} END {print n + 0}')))
+  fi
+  rm -f "$log"
+  [ "$status" = 0 ] || { [ "$failed" -gt 0 ] || failed=$((failed + 1)); }
+}
+
+say "format"
+cargo fmt --all --check
+say "lint (dev)"
+cargo clippy --locked "${pure[@]}" --all-targets --all-features -- -D warnings
+say "lint (release)"
+with_progress cargo clippy --locked --release "${linked[@]}" --all-targets -- -D warnings
+
+tests "pure crates" "${pure[@]}" --all-features
+if [ "$quick" = 1 ]; then
+  tests "collector" --release -p signalbox-collector
+  tests "tidiness" --release -p e2e --test tidy
+else
+  build_products
+  tests "collector, tidiness, system" --release "${linked[@]}"
+fi
+
+echo
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
