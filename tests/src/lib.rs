@@ -1,2 +1,11 @@
-//! System tests with real processes, the oracle that judges them, and the load
-//! generator that speaks the agents' protocol.
+//! System tests with real processes, and what they need: processes that can be
+//! killed at any instant, an agent of our own that knows what it was promised
+//! ([`speaker`]), sinks that log every notice ([`sink`]), a client of the API.
+//!
+//! Everything listens on free loopback ports and lives in a temporary folder;
+//! dropping a [`process::Process`] kills it.
+
+pub mod client;
+pub mod process;
+pub mod sink;
+pub mod speaker;

@@ -1,0 +1,264 @@
+//! Real processes on free loopback ports, in folders of their own.
+
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use crate::client::Client;
+
+/// How long a start may take on a loaded machine.
+const START_MAX: Duration = Duration::from_secs(30);
+/// Pause between two looks at something that is awaited.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A child that is killed when dropped.
+pub struct Process {
+    child: Child,
+    name: &'static str,
+    log: PathBuf,
+}
+
+impl Process {
+    /// Starts `command`, its output appended to `log`.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn start(name: &'static str, command: &mut Command, log: &Path) -> Result<Process> {
+        let out = File::options().create(true).append(true).open(log).context("open the log")?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(out.try_clone()?)
+            .stderr(out)
+            .spawn()
+            .with_context(|| format!("start {name}: {command:?}"))?;
+        Ok(Process { child, name, log: log.to_owned() })
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// SIGKILL, and waits for the end.
+    ///
+    /// # Errors
+    /// When it cannot be reaped.
+    pub fn kill_9(&mut self) -> Result<()> {
+        self.child.kill().context("kill -9")?;
+        self.child.wait().context("reap")?;
+        Ok(())
+    }
+
+    /// Sends a signal.
+    ///
+    /// # Errors
+    /// When it ended before.
+    pub fn signal(&self, signal: rustix::process::Signal) -> Result<()> {
+        let pid = i32::try_from(self.pid()).ok().and_then(rustix::process::Pid::from_raw).context("pid")?;
+        rustix::process::kill_process(pid, signal).with_context(|| format!("signal {}", self.name))
+    }
+
+    /// SIGTERM, then waits at most `limit`; gives the exit code.
+    ///
+    /// # Errors
+    /// When it does not end in time.
+    pub fn stop(&mut self, limit: Duration) -> Result<Option<i32>> {
+        self.signal(rustix::process::Signal::TERM)?;
+        let mut waited = Duration::ZERO;
+        while waited < limit {
+            if let Some(status) = self.child.try_wait()? {
+                return Ok(status.code());
+            }
+            std::thread::sleep(LOOK_EVERY);
+            waited += LOOK_EVERY;
+        }
+        bail!("{} did not stop within {limit:?}; its log:\n{}", self.name, self.log_tail());
+    }
+
+    /// True while it runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// The end of its log, for messages.
+    pub fn log_tail(&self) -> String {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(15)..].join("\n")
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A port that was free a moment ago.
+///
+/// # Errors
+/// When loopback has no free port.
+pub fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0").context("bind a free port")?.local_addr()?.port())
+}
+
+/// The built program of this name: `$COLLECTOR_BIN` and kin, or where cargo puts it.
+///
+/// # Errors
+/// When it is not built, with the command that builds it.
+pub fn binary(variable: &str, profile: &str, name: &str) -> Result<PathBuf> {
+    let path = std::env::var_os(variable).map_or_else(
+        || {
+            let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("../target"), PathBuf::from);
+            target.join(profile).join(name)
+        },
+        PathBuf::from,
+    );
+    ensure!(path.exists(), "{} is not built: run tests/run.sh, or cargo build --profile {profile}", path.display());
+    Ok(path)
+}
+
+/// A collector with a data folder, rules and notify configuration of its own.
+pub struct Collector {
+    /// The running process.
+    pub process: Process,
+    /// Where its files live.
+    pub folder: PathBuf,
+    /// Port of the page and the API.
+    pub http: u16,
+    /// Port of the agents.
+    pub grpc: u16,
+}
+
+impl Collector {
+    /// Starts one in `folder` with these rules files (name, text), waits until ready.
+    ///
+    /// # Errors
+    /// When it does not become ready; the error holds the end of its log.
+    pub fn start(folder: &Path, rules: &[(&str, &str)]) -> Result<Collector> {
+        Collector::start_with(folder, rules, "")
+    }
+
+    /// As [`Collector::start`], with lines added to its configuration file.
+    ///
+    /// # Errors
+    /// As [`Collector::start`].
+    pub fn start_with(folder: &Path, rules: &[(&str, &str)], config: &str) -> Result<Collector> {
+        fs::create_dir_all(folder.join("rules"))?;
+        for (name, text) in rules {
+            fs::write(folder.join("rules").join(name), text)?;
+        }
+        let (http, grpc) = (free_port()?, free_port()?);
+        let lines = format!(
+            "listen_http: 127.0.0.1:{http}\nlisten_grpc: 127.0.0.1:{grpc}\ndata_dir: {0}/data\nrules_dir: {0}/rules\n{config}\n",
+            folder.display()
+        );
+        fs::write(folder.join("collector.yaml"), lines)?;
+        let process = spawn_collector(folder)?;
+        let mut collector = Collector { process, folder: folder.to_owned(), http, grpc };
+        collector.wait_ready()?;
+        Ok(collector)
+    }
+
+    /// Starts it again after its end, on the same folder and ports.
+    ///
+    /// # Errors
+    /// As [`Collector::start`].
+    pub fn restart(&mut self) -> Result<()> {
+        self.process = spawn_collector(&self.folder)?;
+        self.wait_ready()
+    }
+
+    /// A client of its API.
+    pub fn client(&self) -> Client {
+        Client::new(self.http)
+    }
+
+    /// Endpoint for agents.
+    pub fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.grpc)
+    }
+
+    fn wait_ready(&mut self) -> Result<()> {
+        let client = self.client();
+        let mut waited = Duration::ZERO;
+        while waited < START_MAX {
+            if client.is_ready() {
+                return Ok(());
+            }
+            if !self.process.is_running() {
+                bail!("the collector ended at its start; its log:\n{}", self.process.log_tail());
+            }
+            std::thread::sleep(LOOK_EVERY);
+            waited += LOOK_EVERY;
+        }
+        bail!("the collector is not ready after {START_MAX:?}; its log:\n{}", self.process.log_tail());
+    }
+}
+
+fn spawn_collector(folder: &Path) -> Result<Process> {
+    let mut command = Command::new(binary("COLLECTOR_BIN", "release", "signalbox-collector")?);
+    command.arg("run").arg("--config").arg(folder.join("collector.yaml"));
+    Process::start("collector", &mut command, &folder.join("collector.log"))
+}
+
+/// A real agent with a data folder of its own.
+pub struct Agent {
+    /// The running process.
+    pub process: Process,
+    /// Where its files live.
+    pub folder: PathBuf,
+}
+
+impl Agent {
+    /// Starts one; `config` is its whole configuration but `data_dir`.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn start(folder: &Path, config: &str) -> Result<Agent> {
+        fs::create_dir_all(folder)?;
+        fs::write(folder.join("agent.yaml"), format!("data_dir: {}/data\n{config}\n", folder.display()))?;
+        Ok(Agent { process: spawn_agent(folder)?, folder: folder.to_owned() })
+    }
+
+    /// Starts it again after its end, on the same folder.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn restart(&mut self) -> Result<()> {
+        self.process = spawn_agent(&self.folder)?;
+        Ok(())
+    }
+}
+
+fn spawn_agent(folder: &Path) -> Result<Process> {
+    let mut command = Command::new(binary("AGENT_BIN", "agent", "signalbox-agent")?);
+    command.arg("run").arg("--config").arg(folder.join("agent.yaml"));
+    Process::start("agent", &mut command, &folder.join("agent.log"))
+}
+
+/// Looks every 20 ms until `look` gives something, at most `limit`.
+///
+/// # Errors
+/// When the limit passes; the error names `what` and the last fault of `look`.
+pub fn wait_for<T>(what: &str, limit: Duration, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    let mut waited = Duration::ZERO;
+    let mut fault = None;
+    while waited < limit {
+        match look() {
+            Ok(Some(found)) => return Ok(found),
+            Ok(None) => fault = None,
+            Err(error) => fault = Some(error),
+        }
+        std::thread::sleep(LOOK_EVERY);
+        waited += LOOK_EVERY;
+    }
+    match fault {
+        Some(error) => Err(error.context(format!("waited {limit:?} for {what}"))),
+        None => bail!("waited {limit:?} for {what}"),
+    }
+}
