@@ -40,3 +40,33 @@ pub fn decode(row: &[u8]) -> Result<Labels, FormatError> {
     reader.end()?;
     Ok(Labels::new(pairs)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{check_damage, check_golden};
+
+    fn labels() -> Labels {
+        Labels::series("node_filesystem_avail_bytes", &[("host", "wéb-1"), ("mountpoint", "/")]).unwrap()
+    }
+
+    #[test]
+    fn a_row_comes_back_and_is_written_as_ever() {
+        let golden = check_golden("dictionary_v1.bin", &encode(&labels()));
+        assert_eq!(decode(&golden), Ok(labels()));
+        assert_eq!(decode(&encode(&Labels::default())), Ok(Labels::default()));
+    }
+
+    #[test]
+    fn a_damaged_row_is_refused() {
+        check_damage(&encode(&labels()), decode);
+    }
+
+    #[test]
+    fn a_row_of_a_newer_program_says_so() {
+        let row = format::finish(format::begin(KIND, VERSION + 1));
+        assert_eq!(decode(&row), Err(FormatError::Version { what: WHAT, found: 2, known: 1 }));
+        let row = format::finish(format::begin(b'X', VERSION));
+        assert_eq!(decode(&row), Err(FormatError::Kind { what: WHAT, found: b'X' }));
+    }
+}

@@ -337,7 +337,12 @@ impl Lane {
         if self.segments.is_empty() {
             return None;
         }
-        let part = self.clone();
+        let part = Lane {
+            base: std::mem::take(&mut self.base),
+            payloads: std::mem::take(&mut self.payloads),
+            segments: std::mem::take(&mut self.segments),
+            ..self.clone()
+        };
         self.begin_chunk();
         Some(part)
     }
@@ -406,3 +411,6 @@ impl Lane {
         Bytes((cells + held + self.dictionary.memory_bytes() + self.uses.memory_bytes()) as u64)
     }
 }
+
+#[cfg(test)]
+mod tests;

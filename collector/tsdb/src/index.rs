@@ -309,3 +309,102 @@ impl SeriesIndex {
         Bytes(self.label_bytes)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn series(name: &str, labels: &[(&str, &str)]) -> Labels {
+        Labels::series(name, labels).unwrap()
+    }
+
+    #[test]
+    fn a_label_set_gets_one_id_and_gives_itself_back() {
+        let mut index = SeriesIndex::default();
+        let (a, b) = (series("up", &[("host", "a")]), series("up", &[("host", "b")]));
+        assert_eq!(index.get_or_insert(&a), Ok((SeriesId(0), true)));
+        assert_eq!(index.get_or_insert(&b), Ok((SeriesId(1), true)));
+        assert_eq!(index.get_or_insert(&a), Ok((SeriesId(0), false)));
+        assert_eq!(index.labels(SeriesId(1)), Some(b));
+        assert_eq!(index.label(SeriesId(1), "host"), Some("b"));
+        assert_eq!(index.labels(SeriesId(2)), None);
+        assert_eq!(index.label_names().collect::<Vec<_>>(), ["__name__", "host"]);
+        assert_eq!(index.label_values("host").collect::<Vec<_>>(), [("a", 1), ("b", 1)]);
+    }
+
+    #[test]
+    fn at_the_limit_new_series_are_refused_and_known_ones_go_on() {
+        let mut index = SeriesIndex::new(1);
+        let (a, b) = (series("a", &[]), series("b", &[]));
+        assert!(index.get_or_insert(&a).is_ok());
+        assert_eq!(index.get_or_insert(&b), Err(IndexError::Full { limit: 1 }));
+        assert_eq!(index.get_or_insert(&a), Ok((SeriesId(0), false)));
+        assert_eq!(index.restore(SeriesId(5), &b), Ok(()), "what is stored stays readable");
+    }
+
+    #[test]
+    fn restore_takes_any_order_and_refuses_contradictions() {
+        let mut index = SeriesIndex::default();
+        let (a, b) = (series("a", &[]), series("b", &[]));
+        assert_eq!(index.restore(SeriesId(4), &a), Ok(()));
+        assert_eq!(index.restore(SeriesId(2), &b), Ok(()));
+        assert_eq!(index.restore(SeriesId(2), &b), Ok(()));
+        assert!(matches!(index.restore(SeriesId(3), &a), Err(IndexError::Conflict { .. })));
+        assert!(matches!(index.restore(SeriesId(4), &series("c", &[])), Err(IndexError::Conflict { .. })));
+        assert!(matches!(index.restore(SeriesId(SERIES_IDS_MAX), &a), Err(IndexError::IdOutOfRange { .. })));
+        assert_eq!(index.get_or_insert(&series("c", &[])), Ok((SeriesId(5), true)), "holes are not filled");
+    }
+
+    #[test]
+    fn a_refused_commit_is_undone_by_truncation() {
+        let mut index = SeriesIndex::default();
+        index.get_or_insert(&series("a", &[("x", "1")])).unwrap();
+        let first = index.next_id();
+        index.get_or_insert(&series("b", &[("y", "1")])).unwrap();
+        index.truncate(first);
+        assert_eq!(index.len(), 1);
+        assert_eq!(index.label_names().collect::<Vec<_>>(), ["__name__", "x"]);
+        assert_eq!(index.get_or_insert(&series("b", &[("y", "1")])), Ok((SeriesId(1), true)));
+    }
+
+    #[test]
+    fn a_removed_series_is_not_found_and_its_id_not_given_again() {
+        let mut index = SeriesIndex::default();
+        let (id, _) = index.get_or_insert(&series("a", &[("x", "1")])).unwrap();
+        index.remove(id);
+        assert!(index.is_empty() && index.ids().next().is_none() && index.label_names().next().is_none());
+        assert_eq!(index.get_or_insert(&series("a", &[("x", "1")])), Ok((SeriesId(1), true)));
+    }
+
+    #[test]
+    fn a_selection_is_cut_at_its_limit_and_says_how_many_there_are() {
+        let mut index = SeriesIndex::default();
+        for host in ["a", "b", "c"] {
+            index.get_or_insert(&series("up", &[("host", host)])).unwrap();
+        }
+        let found = index.select(&Selector::parse("up").unwrap(), 2);
+        assert_eq!(found, (vec![SeriesId(0), SeriesId(1)], 3));
+        assert!(index.memory().0 > 0 && index.label_bytes().0 == 3 * (8 + 2 + 4 + 1));
+    }
+
+    proptest! {
+        #[test]
+        fn selection_by_postings_equals_testing_every_series(
+            sets in proptest::collection::vec(("[ab]", "[xyz]?", "[xyz]?"), 1..20),
+            matchers in proptest::collection::vec(
+                ("(__name__|one|two|absent)", "(=|!=|=~|!~)", "(a|x|y|x.z|.*|.+|x?|)"), 1..4),
+        ) {
+            let conditions: Vec<_> = matchers.iter().map(|(name, op, value)| format!("{name}{op}{value:?}")).collect();
+            let Ok(selector) = Selector::parse(&format!("{{{}}}", conditions.join(","))) else { return Ok(()) };
+            let mut index = SeriesIndex::default();
+            for (name, one, two) in &sets {
+                index.get_or_insert(&series(name, &[("one", one), ("two", two)])).unwrap();
+            }
+            let all = (0..index.next_id().0).map(SeriesId);
+            let expected: Vec<_> = all.filter(|&id| selector.matches(&index.labels(id).unwrap())).collect();
+            let n = expected.len() as u64;
+            prop_assert_eq!(index.select(&selector, usize::MAX), (expected, n));
+        }
+    }
+}

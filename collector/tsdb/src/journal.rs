@@ -196,3 +196,61 @@ fn take_step(reader: &mut Reader<'_>, last: &mut i64) -> Result<u32, FormatError
     *last = i64::from(next);
     Ok(next)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Agent, T0, check_damage, check_golden};
+    use proptest::prelude::*;
+
+    fn record() -> Record {
+        let mut record = Agent::new(3).batch(true, &[(T0 + 1, vec![1.5, -0.0, 7.0]), (T0 + 1001, vec![2.5, 0.1, 7.0])]);
+        record.refs.push((9, SeriesId::REFUSED));
+        record
+    }
+
+    fn snapshot() -> Snapshot {
+        let Record { epoch, seq, refs, shapes, .. } = record();
+        Snapshot { epoch, seq, refs, shapes, state: Bytes::from_static(&[1, 1, 4]) }
+    }
+
+    #[test]
+    fn rows_come_back_and_are_written_as_ever() {
+        let golden = check_golden("journal_record_v1.bin", &record().encode());
+        assert_eq!(Row::decode(&golden), Ok(Row::Record(record())));
+        let golden = check_golden("journal_snapshot_v1.bin", &snapshot().encode());
+        assert_eq!(Row::decode(&golden), Ok(Row::Snapshot(snapshot())));
+    }
+
+    #[test]
+    fn damaged_rows_are_refused() {
+        check_damage(&record().encode(), Row::decode);
+        check_damage(&snapshot().encode(), Row::decode);
+    }
+
+    proptest! {
+        #[test]
+        fn any_record_comes_back(
+            (epoch, seq, received, wall, key) in any::<(u64, u64, i64, i64, bool)>(),
+            refs in proptest::collection::vec((any::<u32>(), any::<u32>().prop_map(SeriesId)), 0..20),
+            shapes in proptest::collection::vec(
+                (any::<u32>(), "[a-z]{0,9}", any::<u64>(), proptest::collection::vec(any::<u32>(), 0..9)), 0..4),
+            columns in proptest::collection::vec(any::<u8>(), 0..50),
+        ) {
+            let shape = |(shape, check, interval, refs)| ShapeEntry { shape, check, interval: Millis(interval), refs };
+            let shapes = shapes.into_iter().map(shape).collect();
+            let (received, wall) = (UnixMillis(received), UnixMillis(wall));
+            let record = Record { epoch, seq, received, wall, key, refs, shapes, columns: columns.into() };
+            prop_assert_eq!(Row::decode(&record.encode()), Ok(Row::Record(record)));
+        }
+
+        #[test]
+        fn a_body_of_any_bytes_decodes_or_is_refused(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+            for kind in [RECORD, SNAPSHOT] {
+                let mut row = format::begin(kind, VERSION);
+                row.extend_from_slice(&body);
+                let _ = Row::decode(&format::finish(row));
+            }
+        }
+    }
+}

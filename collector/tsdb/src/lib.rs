@@ -33,6 +33,9 @@ pub mod keys;
 pub mod merge;
 pub mod retention;
 
+#[cfg(test)]
+mod testing;
+
 use signalbox_proto::units::UnixMillis;
 
 /// A series: dense from 0, the same for the life of the store.

@@ -44,3 +44,29 @@ pub fn order(points: &mut Vec<Point>, begin: usize) -> u64 {
     points.truncate(kept);
     n_duplicates as u64
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::bits;
+    use proptest::prelude::*;
+    use signalbox_proto::units::UnixMillis;
+    use std::collections::BTreeMap;
+
+    proptest! {
+        #[test]
+        fn the_last_written_of_each_instant_stays(
+            sources in proptest::collection::vec(proptest::collection::vec((0i64..30, any::<u64>()), 0..20), 0..5),
+        ) {
+            let n: usize = sources.iter().map(Vec::len).sum();
+            let model: BTreeMap<i64, u64> = sources.iter().flatten().copied().collect();
+            let point = |(time, bits)| Point { time: UnixMillis(time), value: f64::from_bits(bits) };
+            let lists = sources.into_iter().map(|source| source.into_iter().map(point).collect()).collect();
+            let mut merged = vec![point((99, 1))];
+            let facts = merge(lists, &mut merged);
+            prop_assert_eq!(merged.remove(0).time, UnixMillis(99), "what was there stays");
+            prop_assert_eq!(facts.n_duplicates as usize, n - model.len());
+            prop_assert_eq!(bits(&merged), model.into_iter().collect::<Vec<_>>());
+        }
+    }
+}

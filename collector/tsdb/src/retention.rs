@@ -60,3 +60,45 @@ pub fn plan(chunks: impl IntoIterator<Item = Stored>, now: UnixMillis, limits: L
     }
     plan
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::{AgentNo, Chunk};
+
+    fn stored(agent: u32, max_time: i64, size: u64) -> Stored {
+        let (max_time, min_time) = (UnixMillis(max_time), UnixMillis(max_time - 10));
+        Stored { key: Chunk { agent: AgentNo(agent), max_time, min_time, epoch: 1, last_seq: 1 }, size: Bytes(size) }
+    }
+
+    fn check(age: u64, size: u64, gone: &[(u32, i64)], reasons: (usize, usize), freed: u64) {
+        let chunks = [stored(1, 300, 10), stored(2, 100, 10), stored(1, 200, 10), stored(2, 300, 10)];
+        let plan = plan(chunks, UnixMillis(1000), Limits { age: Millis(age), size: Bytes(size) });
+        let keys: Vec<_> = plan.delete.iter().map(|key| (key.agent.0, key.max_time.0)).collect();
+        assert_eq!(keys, gone);
+        assert_eq!((plan.n_too_old, plan.n_too_much), reasons);
+        assert_eq!(plan.freed, Bytes(freed));
+    }
+
+    #[test]
+    fn what_is_young_and_fits_stays() {
+        check(900, 40, &[], (0, 0), 0);
+    }
+
+    #[test]
+    fn what_is_too_old_goes_whether_it_fits_or_not() {
+        check(899, 40, &[(2, 100)], (1, 0), 10);
+    }
+
+    #[test]
+    fn the_oldest_go_over_all_agents_until_the_rest_fits() {
+        check(900, 39, &[(2, 100)], (0, 1), 10);
+        check(900, 15, &[(2, 100), (1, 200), (1, 300)], (0, 3), 30);
+        check(899, 25, &[(2, 100), (1, 200)], (1, 1), 20);
+    }
+
+    #[test]
+    fn a_limit_of_nothing_keeps_nothing() {
+        check(900, 0, &[(2, 100), (1, 200), (1, 300), (2, 300)], (0, 4), 40);
+    }
+}

@@ -70,7 +70,7 @@ pub fn encode(columns: &[SeriesColumn]) -> Vec<u8> {
     assemble(&header, &data)
 }
 
-fn assemble(header: &[u8], data: &[u8]) -> Vec<u8> {
+pub(super) fn assemble(header: &[u8], data: &[u8]) -> Vec<u8> {
     let header_len = u32::try_from(header.len()).expect("a header of 200 000 series stays far under 4 GiB");
     let mut chunk = vec![KIND, VERSION];
     chunk.extend_from_slice(&header_len.to_le_bytes());

@@ -36,7 +36,7 @@ pub(super) struct Dictionary {
 }
 
 /// What changes as shapes are used.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Uses(Vec<Use>);
 
 #[derive(Debug, Clone, Copy, Default)]
