@@ -25,7 +25,9 @@ pub(super) enum ConditionError {
 impl ConditionError {
     pub(super) fn remedy(&self) -> &'static str {
         match self {
-            ConditionError::Unknown(_) => "write \"> 0.85\" (or >= < <=) or a range as Nagios does: \"10:20\", \"@10:20\"",
+            ConditionError::Unknown(_) => {
+                "write \"> 0.85\" (or >= < <=) or a range as Nagios does: \"10:20\", \"@10:20\""
+            }
             ConditionError::NotFinite(_) => "write a plain decimal number",
             ConditionError::Reversed(_) => "write the smaller number first",
             ConditionError::Nothing(_) => "remove it, or write `never`",
@@ -37,12 +39,8 @@ impl ConditionError {
 /// Parses a condition.
 pub(super) fn parse(text: &str) -> Result<Condition, ConditionError> {
     let trimmed = text.trim();
-    let comparisons: [(&str, fn(f64) -> Condition); 4] = [
-        (">=", Condition::AtLeast),
-        ("<=", Condition::AtMost),
-        (">", Condition::Above),
-        ("<", Condition::Below),
-    ];
+    let comparisons: [(&str, fn(f64) -> Condition); 4] =
+        [(">=", Condition::AtLeast), ("<=", Condition::AtMost), (">", Condition::Above), ("<", Condition::Below)];
     for (operator, build) in comparisons {
         if let Some(rest) = trimmed.strip_prefix(operator) {
             return number(rest, text).map(build);

@@ -1,10 +1,10 @@
 //! Entities: what stands on what, and whose it is.
 
+use super::ENTITIES_MAX;
 use super::fields::Fields;
 use super::node::{Located, Node, Value};
 use super::report::{Report, suggest};
 use super::scalar::{self, LAYERS};
-use super::ENTITIES_MAX;
 use crate::rule::{EntityDef, LabelMatch, Need};
 use signalbox_proto::selector::Pattern;
 use signalbox_proto::status::Layer;
@@ -81,7 +81,8 @@ fn entity_id(node: &Node, report: &mut Report) -> Option<Located<String>> {
     };
     let parts: Vec<&str> = id.value.split('/').collect();
     if parts.len() < 2 || id.value.len() > ID_MAX_BYTES || !parts.iter().all(|text| part(text)) {
-        let message = format!("entity id `{}` must be kind/name, at most {ID_MAX_BYTES} of A-Z a-z 0-9 . _ - /", id.value);
+        let message =
+            format!("entity id `{}` must be kind/name, at most {ID_MAX_BYTES} of A-Z a-z 0-9 . _ - /", id.value);
         report.error(id.at, message, "write for example `application/payments` or `host/db1`");
         return None;
     }
@@ -98,11 +99,19 @@ fn hosts(node: &Node, report: &mut Report) -> Vec<LabelMatch> {
         let Some(text) = scalar::located(value, &label.value, report) else { continue };
         match Pattern::new(&text.value) {
             Ok(pattern) => matches.push(LabelMatch { label: label.value.clone(), pattern }),
-            Err(error) => report.error(text.at, error.to_string(), "write a regular expression for the whole value"),
+            Err(error) => {
+                let error = error.to_string();
+                let message = format!("`hosts.{}`: {}", label.value, error.trim_start_matches("selector: "));
+                report.error(text.at, message, "write a regular expression for the whole value");
+            }
         }
     }
     if entries.is_empty() {
-        report.error(node.at, "`hosts` without a label would match no host", "write for example `hosts: {app: \"payments.*\"}`");
+        report.error(
+            node.at,
+            "`hosts` without a label would match no host",
+            "write for example `hosts: {app: \"payments.*\"}`",
+        );
     }
     matches
 }

@@ -53,10 +53,10 @@ impl RawJudgement {
     pub(super) fn read(fields: &mut Fields, report: &mut Report) -> RawJudgement {
         let amber = fields.take("amber").and_then(|node| threshold(node, "amber", report));
         let red = fields.take("red").and_then(|node| threshold(node, "red", report));
-        let (clear_amber, clear_red) = per_level(fields.take("clear"), "clear", report, set);
+        let (clear_amber, clear_red) = per_level(fields.take("clear"), ("clear", "`clear`"), report, set);
         let span = |node: &Node, key: &str, report: &mut Report| scalar::span(node, key, CLOCK_MAX, report);
-        let (raise_amber, raise_red) = per_level(fields.take("raise_for"), "raise_for", report, span);
-        let (stay_amber, stay_red) = per_level(fields.take("clear_for"), "clear_for", report, span);
+        let (raise_amber, raise_red) = per_level(fields.take("raise_for"), ("raise_for", "`raise_for`"), report, span);
+        let (stay_amber, stay_red) = per_level(fields.take("clear_for"), ("clear_for", "`clear_for`"), report, span);
         RawJudgement {
             amber,
             red,
@@ -100,8 +100,11 @@ impl RawJudgement {
     /// Fills in defaults and refuses contradictions; faults that have no place of
     /// their own are reported at `at`.
     pub(super) fn build(&self, at: At, report: &mut Report) -> Judgement {
-        let amber = with_clear(self.amber, self.clear_amber, "amber", at, report);
-        let red = with_clear(self.red, self.clear_red, "red", at, report);
+        // One clear value for both levels is no fault where only one has a threshold.
+        let both = self.clear_amber.zip(self.clear_red).is_some_and(|(amber, red)| amber.at == red.at);
+        let stray_is_fine = both && (value(self.amber, None).is_some() || value(self.red, None).is_some());
+        let amber = with_clear(self.amber, self.clear_amber, "amber", stray_is_fine, report);
+        let red = with_clear(self.red, self.clear_red, "red", stray_is_fine, report);
         self.check_levels(amber, red, at, report);
         let (flap_changes, flap_window) = value(self.flapping, FLAPPING);
         Judgement {
@@ -123,7 +126,9 @@ impl RawJudgement {
 
     fn check_levels(&self, amber: Option<Threshold>, red: Option<Threshold>, at: At, report: &mut Report) {
         if let (Some(amber), Some(red)) = (amber, red) {
-            let here = self.red.map_or(at, |red| red.at);
+            // The later of the two: what an override adds stands below what it is laid over.
+            let later = |a: At, b: Option<At>| b.map_or(a, |b| a.max(b));
+            let here = later(self.red.map_or(at, |red| red.at), self.amber.map(|amber| amber.at));
             if !condition::is_subset(red.bad, amber.bad) {
                 report.error(
                     here,
@@ -133,7 +138,7 @@ impl RawJudgement {
                 );
             } else if !condition::is_subset(red.hold, amber.hold) {
                 report.error(
-                    self.clear_red.map_or(here, |clear| clear.at),
+                    later(self.clear_red.map_or(here, |clear| clear.at), self.clear_amber.map(|clear| clear.at)),
                     "a value good enough for green would not be good enough to leave red",
                     "give `clear` for amber too, at least as far from the threshold as that of red",
                 );
@@ -148,7 +153,11 @@ impl RawJudgement {
                 );
             }
             if let Some(Located { value: Level::Amber, at }) = self.incident_from {
-                report.error(at, "`incident_from: amber` in a rule with `levels: red_green`", "write `incident_from: red`");
+                report.error(
+                    at,
+                    "`incident_from: amber` in a rule with `levels: red_green`",
+                    "write `incident_from: red`",
+                );
             }
         }
     }
@@ -163,16 +172,16 @@ fn with_clear(
     bad: Given<Option<Condition>>,
     clear: Given<Condition>,
     level: &str,
-    at: At,
+    stray_is_fine: bool,
     report: &mut Report,
 ) -> Option<Threshold> {
-    let given = value(bad, None);
-    match (given, clear) {
+    let bad_at = bad.map(|bad| bad.at);
+    match (value(bad, None), clear) {
         (Some(bad), None) => Some(Threshold { bad, hold: bad }),
         (Some(bad), Some(clear)) => {
             if !condition::is_disjoint(clear.value, bad) {
                 report.error(
-                    clear.at,
+                    bad_at.map_or(clear.at, |bad| bad.max(clear.at)),
                     format!("some values that clear {level} are {level}"),
                     format!(
                         "`clear` names the values good enough to leave {level}, for example `\"< 0.83\"` for \"> 0.85\"; \
@@ -182,9 +191,9 @@ fn with_clear(
             }
             Some(Threshold { bad, hold: condition::complement(clear.value) })
         }
-        (None, Some(clear)) if bad.is_none() => {
-            let place = if clear.at.file == at.file { clear.at } else { at };
-            report.error(place, format!("a clear value for {level}, but no {level} threshold"), format!("add `{level}: …` or remove it"));
+        (None, Some(clear)) if bad.is_none() && !stray_is_fine => {
+            let message = format!("a clear value for {level}, but no {level} threshold");
+            report.error(clear.at, message, format!("add `{level}: …` or remove it"));
             None
         }
         (None, _) => None,
@@ -211,7 +220,7 @@ fn set(node: &Node, key: &str, report: &mut Report) -> Given<Condition> {
 /// One value for both levels, or a mapping with a value for each.
 fn per_level<T: Copy>(
     node: Option<&Node>,
-    key: &'static str,
+    (key, what): (&'static str, &'static str),
     report: &mut Report,
     read: impl Fn(&Node, &str, &mut Report) -> Given<T>,
 ) -> (Given<T>, Given<T>) {
@@ -220,7 +229,7 @@ fn per_level<T: Copy>(
         let both = read(node, key, report);
         return (both, both);
     }
-    let Some(mut fields) = Fields::of(node, key, report) else { return (None, None) };
+    let Some(mut fields) = Fields::of(node, what, report) else { return (None, None) };
     let amber = fields.take("amber").and_then(|node| read(node, &format!("{key}.amber"), report));
     let red = fields.take("red").and_then(|node| read(node, &format!("{key}.red"), report));
     fields.finish(report);
@@ -267,8 +276,7 @@ fn flapping(node: &Node, report: &mut Report) -> Given<(u32, Millis)> {
         return None;
     }
     let mut fields = Fields::of(node, "`flapping`", report)?;
-    let changes =
-        fields.take("changes").and_then(|node| scalar::whole(node, "changes", 2, FLAP_CHANGES_MAX, report));
+    let changes = fields.take("changes").and_then(|node| scalar::whole(node, "changes", 2, FLAP_CHANGES_MAX, report));
     let window = fields.take("window").and_then(|node| scalar::span(node, "window", CLOCK_MAX, report));
     fields.finish(report);
     Some(Located { value: (value(changes, FLAPPING.0), value(window, FLAPPING.1)), at: node.at })

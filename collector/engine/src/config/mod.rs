@@ -118,9 +118,12 @@ impl Items {
         let channels = routes::read_channels(&self.channels, report);
         let routes = routes::read_all(&self.routes, &channels, report);
         let agents = agents::read_all(&self.agents, report);
-        lint::templates(&templates, report);
-        lint::rules(&rules, &entities, report);
-        lint::routes(&routes, &channels, &rules, &entities, report);
+        // A value that was refused is missing now: warnings would be about that.
+        if !report.has_errors() {
+            lint::templates(&templates, report);
+            lint::rules(&rules, &entities, report);
+            lint::routes(&routes, &channels, &rules, &entities, report);
+        }
         Ruleset {
             version: version(files),
             source: files.clone(),

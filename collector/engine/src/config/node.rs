@@ -8,6 +8,10 @@ use std::fmt;
 /// Deepest nesting: rules need five; bounds recursion.
 const DEPTH_MAX: usize = 24;
 
+/// What mends nearly every fault of syntax.
+const SYNTAX_REMEDY: &str =
+    "mend the indentation, or quote text that begins with one of > @ { [ * & ! % ` or holds \": \"";
+
 /// A place in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct At {
@@ -67,14 +71,15 @@ pub(super) fn read(file: usize, text: &str, report: &mut Report) -> Option<Node>
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
         Ok(raw) => Some(place(raw, file)),
         Err(error) => {
-            let message = error.render_with_formatter(&serde_saphyr::UserMessageFormatter::default());
-            let first = message.lines().next().unwrap_or("not YAML");
-            let at = error.location().map(|location| at(file, location));
-            report.error(
-                at.unwrap_or(At { file, line: 0, column: 0 }),
-                format!("not valid YAML: {first}"),
-                "mend the indentation, or quote text that begins with one of > @ { [ * & ! % ` or holds \": \"",
-            );
+            let text = error.render_with_formatter(&serde_saphyr::UserMessageFormatter::default());
+            let first = text.lines().next().unwrap_or("not understood");
+            let fault = first.rsplit_once(" at line ").map_or(first, |(fault, _)| fault);
+            let place = error.location().map_or(At { file, line: 0, column: 0 }, |location| at(file, location));
+            let remedy = match fault.contains("limits breached") {
+                true => "nest less deeply, and use fewer aliases",
+                false => SYNTAX_REMEDY,
+            };
+            report.error(place, format!("not valid YAML: {fault}"), remedy);
             None
         }
     }

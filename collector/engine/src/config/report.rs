@@ -87,7 +87,9 @@ impl<'a> Report<'a> {
         }
         self.findings.sort_by(|a, b| {
             let key = |f: &Finding| (!f.error, f.file.is_empty(), f.line, f.column);
-            (!a.error, a.file.is_empty(), &a.file).cmp(&(!b.error, b.file.is_empty(), &b.file)).then(key(a).cmp(&key(b)))
+            (!a.error, a.file.is_empty(), &a.file)
+                .cmp(&(!b.error, b.file.is_empty(), &b.file))
+                .then(key(a).cmp(&key(b)))
         });
         self.findings
     }
@@ -144,7 +146,7 @@ pub(super) fn suggest<'w>(word: &str, known: impl IntoIterator<Item = &'w str>) 
     }
     known.sort_unstable();
     match known.len() {
-        0 => "remove it".to_owned(),
+        0 => "none is defined".to_owned(),
         1..=40 => format!("known here: {}", known.join(", ")),
         n => format!("known here: {} and {} more", known[..40].join(", "), n - 40),
     }

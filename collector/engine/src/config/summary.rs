@@ -93,7 +93,7 @@ pub(super) fn check(text: &Located<String>, report: &mut Report) {
         report.error_inside(text.at, &text.value, offset, &format!("summary: there is no `{name}` here"), &remedy);
     }
     let sample = context! { labels => context! {}, entity => "host/a", host => "a", rule => "r", level => "red",
-        value => 0.5, owner => "o", layer => "machine" };
+    value => 0.5, owner => "o", layer => "machine" };
     let unknown = [ErrorKind::UnknownFilter, ErrorKind::UnknownTest, ErrorKind::UnknownFunction];
     if let Err(error) = template.render(sample)
         && unknown.contains(&error.kind())
