@@ -1,0 +1,278 @@
+//! The collector's HTTP API, from the calling side.
+//!
+//! What it promises: only loopback addresses over plain http are called (until
+//! agents and operators have identities), no proxy and no redirect is followed,
+//! no answer may be larger than [`ANSWER_LIMIT`], and every failure says what
+//! was asked of whom. An [`Answer`] keeps the body as it came, so that
+//! `--output json` prints the API's own document.
+
+use crate::text::clean;
+use reqwest::{Method, StatusCode, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use signalbox_proto::api::ApiError;
+use signalbox_proto::units::{Bytes, Millis};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use thiserror::Error;
+
+/// Path under which all routes lie.
+const ROOT: [&str; 3] = ["api", "signalbox", "v1"];
+
+/// Largest body that is read. A board of 100 000 items is about 60 MB.
+pub const ANSWER_LIMIT: Bytes = Bytes::from_mib(64);
+
+/// How long a loopback connection may take: the listener's backlog is full, or nobody accepts.
+const CONNECT_TIMEOUT: Millis = Millis::from_secs(5);
+
+/// How much of a body that is no [`ApiError`] is quoted.
+const QUOTE_LIMIT_CHARS: usize = 200;
+
+/// Why there is no answer.
+#[derive(Debug, Error)]
+pub enum ClientError {
+    /// The address cannot be used.
+    #[error("collector {address:?} {why}; write http://127.0.0.1:8440")]
+    Address {
+        /// As given.
+        address: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A name cannot be part of a path.
+    #[error("{name:?} is no name of {what}")]
+    Name {
+        /// As given.
+        name: String,
+        /// What it should name.
+        what: &'static str,
+    },
+    /// Nobody answers, or the answer broke off.
+    #[error("collector at {url} is not reachable")]
+    Unreachable {
+        /// What was called.
+        url: String,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// The collector said no.
+    #[error("{error}")]
+    Refused {
+        /// HTTP status.
+        status: u16,
+        /// What is wrong.
+        error: String,
+        /// How to mend it; may be empty.
+        remedy: String,
+    },
+    /// The body is over the limit.
+    #[error("answer of {url} is over the limit of {ANSWER_LIMIT}; ask for less")]
+    TooLarge {
+        /// What was called.
+        url: String,
+    },
+    /// The body is not what this version understands.
+    #[error("answer of {url} is not understood: is this a signalbox collector of the same version?")]
+    Garbage {
+        /// What was called.
+        url: String,
+        /// Why.
+        source: serde_json::Error,
+    },
+}
+
+impl ClientError {
+    /// True when the collector could not be asked at all.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, ClientError::Unreachable { .. })
+    }
+}
+
+/// A body, parsed and as it came.
+#[derive(Debug, Clone)]
+pub struct Answer<T> {
+    /// What the collector sent, valid JSON.
+    pub body: String,
+    /// What it means.
+    pub value: T,
+}
+
+/// Talks to one collector.
+#[derive(Debug, Clone)]
+pub struct Client {
+    base: Url,
+    http: reqwest::Client,
+}
+
+impl Client {
+    /// `timeout` bounds each call as a whole, from connecting to the last byte.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`] unless the address is `http://` and loopback.
+    pub fn new(address: &str, timeout: Millis) -> Result<Client, ClientError> {
+        let base = parse_address(address)?;
+        let port = base.port_or_known_default().unwrap_or(80);
+        // A hosts file that sends localhost elsewhere must not take the operator's acts along.
+        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+        let loopback = loopback.map(|ip| SocketAddr::new(ip, port));
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .resolve_to_addrs("localhost", &loopback)
+            .connect_timeout(CONNECT_TIMEOUT.std())
+            .timeout(timeout.std())
+            .user_agent(concat!("signalbox/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|source| ClientError::Unreachable { url: address.to_owned(), source })?;
+        Ok(Client { base, http })
+    }
+
+    /// Where it calls.
+    pub fn address(&self) -> &str {
+        self.base.as_str().trim_end_matches('/')
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<Answer<T>, ClientError> {
+        let mut url = self.url(path)?;
+        for (name, value) in query {
+            url.query_pairs_mut().append_pair(name, value);
+        }
+        self.call(self.http.get(url.clone()), &url).await
+    }
+
+    pub(crate) async fn send<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &[&str],
+        body: Option<&(impl Serialize + Sync)>,
+    ) -> Result<Answer<T>, ClientError> {
+        let url = self.url(path)?;
+        let request = self.http.request(method, url.clone());
+        let request = match body {
+            Some(body) => request.json(body),
+            None => request,
+        };
+        self.call(request, &url).await
+    }
+
+    fn url(&self, path: &[&str]) -> Result<Url, ClientError> {
+        let mut url = self.base.clone();
+        // The parser drops dot segments without a word: the call would go to another route.
+        if let Some(name) = path.iter().find(|name| matches!(**name, "" | "." | "..")) {
+            return Err(ClientError::Name { name: (*name).to_owned(), what: "anything the collector knows" });
+        }
+        url.path_segments_mut().expect("an http URL always has a path").clear().extend(ROOT).extend(path);
+        Ok(url)
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        request: reqwest::RequestBuilder,
+        url: &Url,
+    ) -> Result<Answer<T>, ClientError> {
+        let broken = |source: reqwest::Error| ClientError::Unreachable {
+            url: self.address().to_owned(),
+            // The error would repeat the whole query.
+            source: source.without_url(),
+        };
+        let mut response = request.send().await.map_err(broken)?;
+        let status = response.status();
+        let mut body = Vec::new();
+        while let Some(chunk) = response.chunk().await.map_err(broken)? {
+            if (body.len() + chunk.len()) as u64 > ANSWER_LIMIT.0 {
+                return Err(ClientError::TooLarge { url: url.path().to_owned() });
+            }
+            body.extend_from_slice(&chunk);
+        }
+        if !status.is_success() {
+            return Err(refusal(status, &body));
+        }
+        let garbage = |source| ClientError::Garbage { url: url.path().to_owned(), source };
+        let value = serde_json::from_slice(&body).map_err(garbage)?;
+        // JSON that parses is UTF-8.
+        Ok(Answer { body: String::from_utf8_lossy(&body).into_owned(), value })
+    }
+}
+
+fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
+    if let Ok(ApiError { error, remedy }) = serde_json::from_slice(body) {
+        return ClientError::Refused { status: status.as_u16(), error: clean(&error).into_owned(), remedy };
+    }
+    let quote: String = String::from_utf8_lossy(body).chars().take(QUOTE_LIMIT_CHARS).collect();
+    let quote = quote.trim();
+    let said = if quote.is_empty() { "without a word".to_owned() } else { format!("and said: {}", clean(quote)) };
+    ClientError::Refused {
+        status: status.as_u16(),
+        error: format!("collector answered {status} {said}"),
+        remedy: String::new(),
+    }
+}
+
+fn parse_address(address: &str) -> Result<Url, ClientError> {
+    let refuse = |why: &str| ClientError::Address { address: address.to_owned(), why: why.to_owned() };
+    let url = Url::parse(address).map_err(|source| refuse(&format!("is no URL ({source})")))?;
+    match url.scheme() {
+        "http" => {}
+        "https" => return Err(refuse("uses https, which needs operators' identities and is not there yet")),
+        _ => return Err(refuse("does not start with http://")),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refuse("carries a user or password, which the collector does not take"));
+    }
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        return Err(refuse("must end after the port"));
+    }
+    let host = url.host_str().unwrap_or_default();
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+    if host != "localhost" && !ip.is_ok_and(|ip| ip.is_loopback()) {
+        return Err(refuse("is not a loopback address, and without operators' identities nothing else is called"));
+    }
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(address: &str) -> String {
+        parse_address(address).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn loopback_addresses_are_taken() {
+        for address in ["http://127.0.0.1:8440", "http://localhost:8440/", "http://[::1]:1", "http://127.9.9.9"] {
+            assert!(parse_address(address).is_ok(), "{address}");
+        }
+    }
+
+    #[test]
+    fn other_addresses_are_refused_with_the_reason() {
+        let https = "collector \"https://127.0.0.1\" uses https, which needs operators' identities and is not there \
+                     yet; write http://127.0.0.1:8440";
+        assert_eq!(refused("https://127.0.0.1"), https);
+        assert!(refused("http://10.0.0.1:8440").contains("is not a loopback address"));
+        assert!(refused("http://localhost.evil.example").contains("is not a loopback address"));
+        assert!(refused("http://me:pw@127.0.0.1").contains("user or password"));
+        assert!(refused("http://127.0.0.1/api").contains("must end after the port"));
+        assert!(refused("localhost:8440").contains("does not start with http://"));
+        assert!(refused("").contains("is no URL"));
+    }
+
+    #[test]
+    fn names_are_escaped_and_dot_segments_refused() {
+        let client = Client::new("http://127.0.0.1:1", Millis(1)).unwrap();
+        let url = client.url(&["notify", "test", "on call/1?"]).unwrap();
+        assert_eq!(url.as_str(), "http://127.0.0.1:1/api/signalbox/v1/notify/test/on%20call%2F1%3F");
+        assert!(client.url(&["agents", "..", "retire"]).is_err());
+    }
+
+    #[test]
+    fn a_refusal_that_is_no_api_error_is_quoted_in_part() {
+        let error = refusal(StatusCode::BAD_GATEWAY, "x\u{1b}[2J".repeat(100).as_bytes()).to_string();
+        assert!(error.starts_with("collector answered 502 Bad Gateway and said: x\\u{1b}[2J"), "{error}");
+        assert!(error.chars().count() < 600);
+    }
+}

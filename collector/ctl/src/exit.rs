@@ -1,0 +1,136 @@
+//! Exit codes: what a script or a scheduler learns.
+
+use crate::author::AuthorError;
+use crate::client::ClientError;
+use crate::rule_files::RuleFilesError;
+use crate::text::clean_lines;
+use thiserror::Error;
+
+/// Done.
+pub const OK: u8 = 0;
+/// Refused, not found, or rules with errors.
+pub const FAILURE: u8 = 1;
+/// The command line is wrong.
+pub const USAGE: u8 = 2;
+/// The collector is not reachable.
+pub const UNREACHABLE: u8 = 3;
+/// What a Nagios plugin says when it cannot tell, usage errors included.
+pub const PLUGIN_UNKNOWN: u8 = 3;
+
+/// Why a command did not do what was asked.
+#[derive(Debug, Error)]
+pub enum Failure {
+    /// The collector could not be asked, or said no.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Words that clap accepted and that still make no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// Nobody to put into the audit.
+    #[error("{0}")]
+    Author(String),
+    /// Rule files could not be read.
+    #[error("{0}")]
+    RuleFiles(String),
+    /// The answer is printed; it is a failure, and says so itself.
+    #[error("told already")]
+    Told,
+    /// Standard output or the terminal failed.
+    #[error("cannot write to the terminal")]
+    Terminal(#[from] std::io::Error),
+}
+
+impl From<AuthorError> for Failure {
+    fn from(error: AuthorError) -> Failure {
+        Failure::Author(error.to_string())
+    }
+}
+
+impl From<RuleFilesError> for Failure {
+    fn from(error: RuleFilesError) -> Failure {
+        Failure::RuleFiles(chain(&error))
+    }
+}
+
+impl Failure {
+    /// The code that the process ends with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Client(ClientError::Address { .. }) | Failure::Usage(_) | Failure::Author(_) => USAGE,
+            Failure::Client(error) if error.is_unreachable() => UNREACHABLE,
+            // The reader went away, as `head` does: nobody is left to tell.
+            Failure::Terminal(error) if error.kind() == std::io::ErrorKind::BrokenPipe => OK,
+            Failure::Client(_) | Failure::RuleFiles(_) | Failure::Told | Failure::Terminal(_) => FAILURE,
+        }
+    }
+
+    /// Lines for standard error, without terminal controls; none when the
+    /// failure was told already.
+    pub fn lines(&self) -> Vec<String> {
+        if matches!(self, Failure::Told) || self.exit_code() == OK {
+            return Vec::new();
+        }
+        let mut lines = clean_lines(&format!("signalbox: {}", chain_of(self)));
+        if let Failure::Client(ClientError::Refused { remedy, .. }) = self {
+            lines.extend(clean_lines(remedy).into_iter().map(|line| format!("  = {line}")));
+        }
+        if self.exit_code() == UNREACHABLE {
+            lines
+                .push("  = is signalbox-collector running? --collector URL or SIGNALBOX_COLLECTOR name another".into());
+        }
+        lines
+    }
+}
+
+fn chain_of(failure: &Failure) -> String {
+    match failure {
+        Failure::Client(error) => chain(error),
+        other => chain(other),
+    }
+}
+
+/// The error and each of its sources, without what a source only repeats.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.contains(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_shows_its_remedy_line_by_line() {
+        let refused = Failure::from(ClientError::Refused {
+            status: 404,
+            error: "no item load".to_owned(),
+            remedy: "one of:\nhost/a:load\nhost/b:load\u{1b}[2J".to_owned(),
+        });
+        assert_eq!(refused.exit_code(), FAILURE);
+        let lines = refused.lines();
+        assert_eq!(lines, ["signalbox: no item load", "  = one of:", "  = host/a:load", "  = host/b:load\\u{1b}[2J"]);
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure() {
+        let gone = Failure::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+        assert_eq!(gone.exit_code(), OK);
+        assert!(gone.lines().is_empty());
+        assert_eq!(Failure::from(std::io::Error::other("disk full")).exit_code(), FAILURE);
+    }
+
+    #[test]
+    fn a_wrong_address_is_usage() {
+        let address = ClientError::Address { address: "x".to_owned(), why: "is no URL".to_owned() };
+        assert_eq!(Failure::from(address).exit_code(), USAGE);
+    }
+}

@@ -1,0 +1,334 @@
+//! From words to an exit code: asks the collector, prints what comes back.
+
+use crate::args::{
+    AgentsAct, Cli, Command, IncidentsAct, IncidentsList, NotifyAct, Output, QueryArgs, RulesAct, SnoozeAct,
+    StatusArgs, asks_for_check,
+};
+use crate::author::author;
+use crate::client::{Answer, Client, ClientError};
+use crate::exit::{self, Failure};
+use crate::look::Look;
+use crate::progress::waiting;
+use crate::render;
+use crate::routes::{IncidentVerb, StatusFilter};
+use crate::text::clean_json;
+use crate::{rule_files, top};
+use clap::{CommandFactory, Parser};
+use crossterm::{cursor::MoveTo, execute, terminal};
+use signalbox_proto::api::{Act, Done, IncidentAct, NewSnooze, Status};
+use signalbox_proto::clock::{Clock, SystemClock};
+use signalbox_proto::units::Millis;
+use std::ffi::OsString;
+use std::future::Future;
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+/// Shortest pause of `status --watch`: the board is made new for every look.
+const WATCH_MIN: Millis = Millis(200);
+
+/// The whole program; `words` begin with its own name.
+pub fn main(words: Vec<OsString>) -> ExitCode {
+    let lossy: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let plugin = asks_for_check(&lossy);
+    let cli = match Cli::try_parse_from(words) {
+        Ok(cli) => cli,
+        Err(error) => return told_by_clap(&error, plugin),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let result = match runtime {
+        Ok(runtime) => runtime.block_on(run(&cli)),
+        Err(error) => Err(Failure::Terminal(error)),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) if plugin => {
+            let line = render::check::unknown(&failure.lines().join(" "));
+            // Whoever started the plugin has the exit code if nothing else.
+            let _ = print(&format!("{line}\n"));
+            ExitCode::from(exit::PLUGIN_UNKNOWN)
+        }
+        Err(failure) => {
+            for line in failure.lines() {
+                eprintln!("{line}");
+            }
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Help and version are answers; everything else is a usage error.
+fn told_by_clap(error: &clap::Error, plugin: bool) -> ExitCode {
+    let is_answer = !error.use_stderr();
+    if plugin && !is_answer {
+        let first = error.to_string().lines().next().unwrap_or_default().to_owned();
+        let _ = print(&format!("{}\n", render::check::unknown(&first)));
+        return ExitCode::from(exit::PLUGIN_UNKNOWN);
+    }
+    let _ = error.print();
+    ExitCode::from(if is_answer { exit::OK } else { exit::USAGE })
+}
+
+async fn run(cli: &Cli) -> Result<u8, Failure> {
+    match &cli.command {
+        Command::Version => {
+            print(concat!("signalbox ", env!("CARGO_PKG_VERSION"), "\n"))?;
+            return Ok(exit::OK);
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Cli::command(), "signalbox", &mut script);
+            print(&String::from_utf8_lossy(&script))?;
+            return Ok(exit::OK);
+        }
+        _ => {}
+    }
+    let session = Session { cli, client: Client::new(&cli.collector, cli.timeout)?, clock: SystemClock::start() };
+    session.command().await
+}
+
+struct Session<'a> {
+    cli: &'a Cli,
+    client: Client,
+    clock: SystemClock,
+}
+
+impl Session<'_> {
+    async fn command(&self) -> Result<u8, Failure> {
+        match &self.cli.command {
+            Command::Status(args) if args.check => return self.check(args).await,
+            Command::Status(args) => self.status(args).await?,
+            Command::Agents { act } => self.agents(act.as_ref()).await?,
+            Command::Incidents { list, act } => self.incidents(list, act.as_ref()).await?,
+            Command::Snooze { act } => self.snooze(act).await?,
+            Command::Query(args) => self.query(args).await?,
+            Command::Explain { item, at } => {
+                let at = at.map(|at| at.seen_from(self.clock.wall()));
+                let answer = self.ask("explaining", self.client.explain(item, at)).await?;
+                self.emit(&answer, render::explain::proof)?;
+            }
+            Command::Rules { act: RulesAct::Check { paths } } => self.check_rules(paths).await?,
+            Command::Notify { act } => self.notify(act).await?,
+            Command::Top => self.top().await?,
+            Command::Version | Command::Completions { .. } => {}
+        }
+        Ok(exit::OK)
+    }
+
+    async fn ask<T>(
+        &self,
+        label: &str,
+        call: impl Future<Output = Result<Answer<T>, ClientError>>,
+    ) -> Result<Answer<T>, Failure> {
+        Ok(waiting(&format!("{label} at {}", self.client.address()), call).await?)
+    }
+
+    fn emit<T>(&self, answer: &Answer<T>, table: impl FnOnce(&Look, &T) -> String) -> Result<(), Failure> {
+        match self.cli.output {
+            Output::Json => print(&format!("{}\n", clean_json(&answer.body))),
+            Output::Table => print(&table(&self.look(), &answer.value)),
+        }
+    }
+
+    fn look(&self) -> Look {
+        let terminal = std::io::stdout().is_terminal();
+        let columns = terminal::size().ok().map(|(columns, _)| usize::from(columns)).filter(|columns| *columns > 0);
+        Look { width: columns.filter(|_| terminal), colour: terminal && wants_colour(), now: self.clock.wall() }
+    }
+
+    fn act(&self, reason: &str) -> Result<Act, Failure> {
+        Ok(Act { author: self.author()?, reason: reason.to_owned() })
+    }
+
+    fn author(&self) -> Result<String, Failure> {
+        Ok(author(self.cli.author.as_deref())?)
+    }
+
+    fn done(&self, answer: &Answer<Done>) -> Result<(), Failure> {
+        self.emit(answer, |_, done| render::done(done))
+    }
+
+    async fn check(&self, args: &StatusArgs) -> Result<u8, Failure> {
+        // No spinner: a plugin has no terminal, and its standard error may be kept.
+        let answer = self.client.status(&filter(args)).await?;
+        let (shown, line) = render::check::line(&answer.value);
+        print(&format!("{line}\n"))?;
+        Ok(render::check::exit_code(shown))
+    }
+
+    async fn status(&self, args: &StatusArgs) -> Result<(), Failure> {
+        let filter = filter(args);
+        let Some(every) = args.watch else {
+            let answer = self.ask("reading the board", self.client.status(&filter)).await?;
+            return self.emit(&answer, |look, status| board(look, status, args));
+        };
+        let every = every.max(WATCH_MIN);
+        loop {
+            tokio::select! {
+                drawn = self.watch_once(&filter, args) => drawn?,
+                _ = tokio::signal::ctrl_c() => return Ok(()),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(every.std()) => {}
+                _ = tokio::signal::ctrl_c() => return Ok(()),
+            }
+        }
+    }
+
+    /// A collector that does not answer now may do so at the next look.
+    async fn watch_once(&self, filter: &StatusFilter, args: &StatusArgs) -> Result<(), Failure> {
+        let answer = self.client.status(filter).await;
+        let look = self.look();
+        if self.cli.output == Output::Table && look.width.is_some() {
+            execute!(std::io::stdout(), terminal::Clear(terminal::ClearType::All), MoveTo(0, 0))?;
+            print(&render::status::watch_title(&look, self.client.address()))?;
+        }
+        match answer {
+            Ok(answer) => self.emit(&answer, |look, status| board(look, status, args)),
+            Err(error) if error.is_unreachable() => {
+                for line in Failure::from(error).lines() {
+                    eprintln!("{line}");
+                }
+                Ok(())
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn agents(&self, act: Option<&AgentsAct>) -> Result<(), Failure> {
+        match act {
+            None | Some(AgentsAct::List) => {
+                let answer = self.ask("reading agents", self.client.agents()).await?;
+                self.emit(&answer, |look, agents| render::agents::list(look, agents))
+            }
+            Some(AgentsAct::Retire { host, reason }) => {
+                let act = self.act(reason)?;
+                self.done(&self.ask("retiring", self.client.retire(host, &act)).await?)
+            }
+        }
+    }
+
+    async fn incidents(&self, list: &IncidentsList, act: Option<&IncidentsAct>) -> Result<(), Failure> {
+        let mut body = IncidentAct::default();
+        let (n, verb) = match act {
+            None => return self.list_incidents(list).await,
+            Some(IncidentsAct::List(list)) => return self.list_incidents(list).await,
+            Some(IncidentsAct::Show { n }) => {
+                let answer = self.ask("reading the incident", self.client.incident(*n)).await?;
+                return self.emit(&answer, render::incidents::show);
+            }
+            Some(IncidentsAct::Ack { n }) => (*n, IncidentVerb::Ack),
+            Some(IncidentsAct::Assign { n, who }) => {
+                body.assignee.clone_from(who);
+                (*n, IncidentVerb::Assign)
+            }
+            Some(IncidentsAct::Note { n, text }) => {
+                body.text.clone_from(text);
+                (*n, IncidentVerb::Note)
+            }
+            Some(IncidentsAct::Close { n, label, reason }) => {
+                body.label = Some((*label).into());
+                body.text.clone_from(reason);
+                (*n, IncidentVerb::Close)
+            }
+        };
+        body.author = self.author()?;
+        self.done(&self.ask("acting", self.client.act(n, verb, &body)).await?)
+    }
+
+    async fn list_incidents(&self, list: &IncidentsList) -> Result<(), Failure> {
+        let call = self.client.incidents(list.state.word(), list.limit);
+        let answer = self.ask("reading incidents", call).await?;
+        self.emit(&answer, |look, incidents| render::incidents::list(look, incidents))
+    }
+
+    async fn snooze(&self, act: &SnoozeAct) -> Result<(), Failure> {
+        match act {
+            SnoozeAct::List { all } => {
+                let answer = self.ask("reading snoozes", self.client.snoozes(*all)).await?;
+                self.emit(&answer, |look, snoozes| render::snoozes::list(look, snoozes))
+            }
+            SnoozeAct::Add { scope, span, reason } => {
+                let new = NewSnooze {
+                    scope: scope.clone(),
+                    span: span.to_string(),
+                    reason: reason.clone(),
+                    author: self.author()?,
+                };
+                self.done(&self.ask("snoozing", self.client.snooze(&new)).await?)
+            }
+            SnoozeAct::End { id, reason } => {
+                let act = self.act(reason)?;
+                self.done(&self.ask("ending the snooze", self.client.end_snooze(*id, &act)).await?)
+            }
+        }
+    }
+
+    async fn query(&self, args: &QueryArgs) -> Result<(), Failure> {
+        let now = self.clock.wall();
+        let to = args.to.map_or(now, |to| to.seen_from(now));
+        let from = args.from.map_or(now - args.last, |from| from.seen_from(now));
+        if from > to {
+            return Err(Failure::Usage("the range ends before it starts: --from must lie before --to".to_owned()));
+        }
+        let call = self.client.query(&args.selector, from, to, args.limit_points);
+        let answer = self.ask("reading series", call).await?;
+        self.emit(&answer, render::query::answer)
+    }
+
+    async fn check_rules(&self, paths: &[std::path::PathBuf]) -> Result<(), Failure> {
+        let files = rule_files::read(paths)?;
+        let answer = self.ask("checking rules", self.client.check_rules(&files)).await?;
+        self.emit(&answer, render::rules::report)?;
+        if render::rules::n_errors(&answer.value) > 0 { Err(Failure::Told) } else { Ok(()) }
+    }
+
+    async fn notify(&self, act: &NotifyAct) -> Result<(), Failure> {
+        match act {
+            NotifyAct::Channels => {
+                let answer = self.ask("reading channels", self.client.channels()).await?;
+                self.emit(&answer, |_, channels| render::channels(channels))
+            }
+            NotifyAct::Test { channel } => {
+                let answer = self.ask("sending a test", self.client.test_channel(channel)).await?;
+                self.emit(&answer, render::notify_test)?;
+                if answer.value.accepted { Ok(()) } else { Err(Failure::Told) }
+            }
+        }
+    }
+
+    async fn top(&self) -> Result<(), Failure> {
+        if self.cli.output == Output::Json {
+            return Err(Failure::Usage("top draws a screen; for JSON use status --watch --output json".to_owned()));
+        }
+        if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
+            return Err(Failure::Usage("top needs a terminal; without one use status".to_owned()));
+        }
+        top::run(&self.client, self.author()?, &self.clock, wants_colour()).await
+    }
+}
+
+fn board(look: &Look, status: &Status, args: &StatusArgs) -> String {
+    if args.flat { render::status::flat(look, status, args.all) } else { render::status::tree(look, status, args.all) }
+}
+
+fn filter(args: &StatusArgs) -> StatusFilter {
+    StatusFilter {
+        layer: args.layer.map(Into::into),
+        owner: args.owner.clone(),
+        system: args.system.clone(),
+        entity: args.entity.clone(),
+    }
+}
+
+/// <https://no-color.org>: any value but an empty one; and a terminal that knows how.
+fn wants_colour() -> bool {
+    std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Text that is clean already goes to standard output.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
+}

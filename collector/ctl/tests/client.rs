@@ -1,0 +1,183 @@
+//! The client against a real server: promises that an operator at 3 AM relies on.
+
+mod support;
+
+use signalbox_ctl::client::{ANSWER_LIMIT, Client, ClientError};
+use signalbox_ctl::routes::{IncidentVerb, StatusFilter};
+use signalbox_proto::api::{Act, IncidentAct, NewSnooze, RulesToCheck};
+use signalbox_proto::status::Layer;
+use signalbox_proto::units::{Millis, UnixMillis};
+use std::io::{Read, Write};
+use support::{Twin, nobody, say};
+
+const PATIENCE: Millis = Millis::from_secs(30);
+
+fn client(address: &str) -> Client {
+    Client::new(address, PATIENCE).unwrap()
+}
+
+/// Accepts one connection, reads the request's head, writes `answer`, hangs up
+/// if `hang_up`, else keeps the line open and silent.
+fn raw_server(answer: &'static [u8], hang_up: bool) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = [0; 1024];
+        assert!(stream.read(&mut head).unwrap() > 0);
+        stream.write_all(answer).unwrap();
+        if !hang_up {
+            // Until the client has had enough.
+            while stream.read(&mut head).is_ok_and(|n| n > 0) {}
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn nobody_listening_is_unreachable_and_says_why() {
+    let error = client(&nobody()).agents().await.unwrap_err();
+    assert!(error.is_unreachable(), "{error:?}");
+    let mut causes = Vec::new();
+    let mut cause: Option<&dyn std::error::Error> = Some(&error);
+    while let Some(error) = cause {
+        causes.push(error.to_string());
+        cause = error.source();
+    }
+    assert!(causes.join(": ").contains("Connection refused"), "{causes:?}");
+}
+
+#[tokio::test]
+async fn a_collector_that_never_answers_is_given_up() {
+    let client = Client::new(&raw_server(b"", false), Millis(100)).unwrap();
+    assert!(client.agents().await.unwrap_err().is_unreachable());
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_not_taken_for_an_answer() {
+    let address = raw_server(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n[]", true);
+    assert!(client(&address).agents().await.unwrap_err().is_unreachable());
+}
+
+#[tokio::test]
+async fn a_refusal_carries_status_error_and_remedy() {
+    let twin = Twin::saying(404, r#"{"error":"no item \u001b[2Jload","remedy":"one of:\nhost/a:load\nhost/b:load"}"#);
+    let error = client(&twin.url()).explain("load", None).await.unwrap_err();
+    let ClientError::Refused { status, error, remedy } = error else { panic!("{error:?}") };
+    assert_eq!((status, error.as_str()), (404, "no item \\u{1b}[2Jload"));
+    assert_eq!(remedy, "one of:\nhost/a:load\nhost/b:load");
+}
+
+#[tokio::test]
+async fn a_server_error_without_a_body_of_ours_is_quoted() {
+    let twin = Twin::saying(500, "thread panicked");
+    let error = client(&twin.url()).agents().await.unwrap_err();
+    assert_eq!(error.to_string(), "collector answered 500 Internal Server Error and said: thread panicked");
+    let twin = Twin::saying(503, "");
+    let error = client(&twin.url()).agents().await.unwrap_err();
+    assert_eq!(error.to_string(), "collector answered 503 Service Unavailable without a word");
+}
+
+#[tokio::test]
+async fn garbage_is_refused() {
+    for body in ["<html>hello</html>", "", "[] []", r#"{"at": "noon"}"#, "[{\"id\": \"../..\"}]"] {
+        let twin = Twin::saying(200, body);
+        let error = client(&twin.url()).agents().await.unwrap_err();
+        assert!(matches!(error, ClientError::Garbage { .. }), "{body}: {error:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_body_over_the_limit_is_refused_before_it_is_whole() {
+    let twin = Twin::start(|_, _| {
+        // Endless: only a client that stops reading comes back from this.
+        let chunks = futures::stream::repeat_with(|| Ok::<_, std::io::Error>(vec![b' '; 1 << 20]));
+        say(200, axum::body::Body::from_stream(chunks))
+    });
+    let error = client(&twin.url()).agents().await.unwrap_err();
+    assert!(matches!(error, ClientError::TooLarge { .. }), "{error:?}");
+    assert_eq!(
+        error.to_string(),
+        format!("answer of /api/signalbox/v1/agents is over the limit of {ANSWER_LIMIT}; ask for less")
+    );
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    let elsewhere = Twin::saying(200, "[]");
+    let url = elsewhere.url();
+    let twin = Twin::start(move |_, _| {
+        let mut response = say(302, "");
+        response.headers_mut().insert("location", url.parse().unwrap());
+        response
+    });
+    assert!(matches!(client(&twin.url()).agents().await, Err(ClientError::Refused { status: 302, .. })));
+    assert_eq!(elsewhere.asked(), []);
+}
+
+#[tokio::test]
+async fn every_read_asks_its_route() {
+    let twin = Twin::saying(500, "");
+    let client = client(&twin.url());
+    let filter = StatusFilter {
+        layer: Some(Layer::Machine),
+        owner: Some("a&b".to_owned()),
+        system: None,
+        entity: Some("host/web 1".to_owned()),
+    };
+    // What comes back does not matter here.
+    let _ = client.status(&filter).await;
+    let _ = client.agents().await;
+    let _ = client.incidents("open", 50).await;
+    let _ = client.incident(17).await;
+    let _ = client.snoozes(true).await;
+    let _ = client.query("up{a=\"b\"}", UnixMillis(1), UnixMillis(2), Some(3)).await;
+    let _ = client.explain("host/a:r{m=\"/\"}", Some(UnixMillis(4))).await;
+    let _ = client.channels().await;
+    let targets: Vec<_> = twin.asked().iter().map(|asked| format!("{} {}", asked.method, asked.target)).collect();
+    assert_eq!(
+        targets,
+        [
+            "GET /api/signalbox/v1/status?layer=machine&owner=a%26b&entity=host%2Fweb+1",
+            "GET /api/signalbox/v1/agents",
+            "GET /api/signalbox/v1/incidents?state=open&limit=50",
+            "GET /api/signalbox/v1/incidents/17",
+            "GET /api/signalbox/v1/snoozes?all=true",
+            "GET /api/signalbox/v1/query?selector=up%7Ba%3D%22b%22%7D&from=1&to=2&limit_points=3",
+            "GET /api/signalbox/v1/explain?item=host%2Fa%3Ar%7Bm%3D%22%2F%22%7D&at=4",
+            "GET /api/signalbox/v1/notify/channels",
+        ]
+    );
+}
+
+#[tokio::test]
+async fn every_act_sends_its_body() {
+    let twin = Twin::saying(500, "");
+    let client = client(&twin.url());
+    let act = Act { author: "eve".to_owned(), reason: "gone".to_owned() };
+    let words = IncidentAct { author: "eve".to_owned(), text: "hm".to_owned(), ..IncidentAct::default() };
+    let snooze = NewSnooze {
+        scope: "host/a".to_owned(),
+        span: "2h".to_owned(),
+        reason: "disk".to_owned(),
+        author: "eve".to_owned(),
+    };
+    let _ = client.retire("web1", &act).await;
+    let _ = client.act(17, IncidentVerb::Note, &words).await;
+    let _ = client.snooze(&snooze).await;
+    let _ = client.end_snooze(3, &act).await;
+    let _ = client.check_rules(&RulesToCheck::default()).await;
+    let _ = client.test_channel("on call").await;
+    let asked: Vec<_> = twin.asked().iter().map(|a| format!("{} {} {}", a.method, a.target, a.body)).collect();
+    assert_eq!(
+        asked,
+        [
+            r#"POST /api/signalbox/v1/agents/web1/retire {"author":"eve","reason":"gone"}"#,
+            r#"POST /api/signalbox/v1/incidents/17/note {"author":"eve","text":"hm","assignee":"","label":null}"#,
+            r#"POST /api/signalbox/v1/snoozes {"scope":"host/a","for":"2h","reason":"disk","author":"eve"}"#,
+            r#"DELETE /api/signalbox/v1/snoozes/3 {"author":"eve","reason":"gone"}"#,
+            r#"POST /api/signalbox/v1/rules/check {"files":{}}"#,
+            "POST /api/signalbox/v1/notify/test/on%20call ",
+        ]
+    );
+}

@@ -1,0 +1,198 @@
+//! The command as scripts, schedulers and people see it: exit codes, output, errors.
+
+mod support;
+
+use clap::CommandFactory;
+use std::process::{Command, Output};
+use support::{Twin, nobody, say};
+
+const HOSTILE: &str = "\u{1b}[2J\u{9b}31m\u{202e}";
+
+fn signalbox(collector: &str, words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_signalbox"))
+        .args(words)
+        .env("SIGNALBOX_COLLECTOR", collector)
+        .env("USER", "eve")
+        .env_remove("SUDO_USER")
+        .env("http_proxy", "http://127.0.0.1:1")
+        .output()
+        .unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A board with one item at `level`, every text hostile.
+fn board(level: &str, freshness: &str) -> String {
+    let (red, amber, green, grey) = match (freshness, level) {
+        ("stale", _) => (0, 0, 0, 1),
+        (_, "red") => (1, 0, 0, 0),
+        (_, "amber") => (0, 1, 0, 0),
+        _ => (0, 0, 1, 0),
+    };
+    let item = serde_json::json!({
+        "id": format!("host/a:load{{x=\"{HOSTILE}\"}}"), "entity": "host/a", "rule": "load", "metric": "m", "labels": {},
+        "level": level, "freshness": freshness, "value": 1.5, "value_at": 1, "since": 1, "why": format!("why {HOSTILE}"),
+        "pending": null, "flapping": false, "amber_hidden": false, "incident": 17, "snoozes": [], "layer": "machine",
+        "owner": HOSTILE, "sop": HOSTILE,
+    });
+    let counts = serde_json::json!(
+        {"red": red, "amber": amber, "green": green, "grey": grey, "amber_hidden": 0, "snoozed": 0});
+    serde_json::json!({
+        "at": 1, "version": HOSTILE, "level": level, "counts": counts, "problems": [], "added_later": true,
+        "entities": [{
+            "id": "host/a", "kind": "host", "layer": "machine", "owner": HOSTILE, "system": HOSTILE, "parents": [],
+            "level": level, "grey": freshness == "stale", "since": 1, "why": HOSTILE, "counts": counts, "items": [item],
+        }],
+    })
+    .to_string()
+}
+
+fn board_twin(level: &'static str, freshness: &'static str) -> Twin {
+    Twin::start(move |_, _| say(200, board(level, freshness)))
+}
+
+#[test]
+fn check_is_a_nagios_plugin() {
+    for (level, freshness, expected, word) in [
+        ("green", "fresh", 0, "GREEN"),
+        ("amber", "fresh", 1, "AMBER"),
+        ("red", "fresh", 2, "RED"),
+        ("green", "stale", 3, "GREY"),
+    ] {
+        let output = signalbox(&board_twin(level, freshness).url(), &["status", "--check"]);
+        assert_eq!(code(&output), expected, "{level} {freshness}");
+        assert!(out(&output).starts_with(&format!("SIGNALBOX {word} - ")), "{}", out(&output));
+        assert_eq!(out(&output).lines().count(), 1);
+    }
+    for words in [&["status", "--check"][..], &["status", "--check", "--nonsense"]] {
+        let output = signalbox(&nobody(), words);
+        assert_eq!(code(&output), 3, "{words:?}");
+        assert!(out(&output).starts_with("SIGNALBOX GREY - "), "{}", out(&output));
+        assert_eq!(out(&output).lines().count(), 1);
+    }
+    let broken = signalbox(&Twin::saying(500, "oops").url(), &["status", "--check"]);
+    assert_eq!(code(&broken), 3);
+}
+
+#[test]
+fn exit_codes_are_as_documented() {
+    let green = board_twin("red", "fresh");
+    assert_eq!(code(&signalbox(&green.url(), &["status"])), 0, "a red board is a good answer");
+    assert_eq!(code(&signalbox(&Twin::saying(404, r#"{"error":"no"}"#).url(), &["incidents", "show", "1"])), 1);
+    for words in [&["status", "--nonsense"][..], &["query", "up", "--from", "1h", "--to", "2h"], &["top"], &[]] {
+        assert_eq!(code(&signalbox(&green.url(), words)), 2, "{words:?}");
+    }
+    assert_eq!(code(&signalbox("https://127.0.0.1:8440", &["status"])), 2);
+    let output = signalbox(&nobody(), &["agents"]);
+    assert_eq!(code(&output), 3);
+    assert!(err(&output).contains("is not reachable") && err(&output).contains("is signalbox-collector running?"));
+}
+
+#[test]
+fn json_is_the_apis_document_also_what_this_version_does_not_know() {
+    let twin = board_twin("red", "fresh");
+    let output = signalbox(&twin.url(), &["status", "--output", "json"]);
+    let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+    assert_eq!(parse(&out(&output)), parse(&board("red", "fresh")));
+    assert!(out(&output).contains("added_later"));
+}
+
+#[test]
+fn no_text_of_a_server_reaches_the_terminal_raw() {
+    let twin = board_twin("red", "fresh");
+    for words in [
+        &["status"][..],
+        &["status", "--all"],
+        &["status", "--flat"],
+        &["status", "--check"],
+        &["status", "--output", "json"],
+    ] {
+        let output = signalbox(&twin.url(), words);
+        for c in [out(&output), err(&output)].concat().chars() {
+            assert!(c == '\n' || !c.is_control() && c != '\u{202e}', "{words:?}: {c:?}");
+        }
+    }
+    let refusal = serde_json::json!({"error": HOSTILE, "remedy": HOSTILE}).to_string();
+    let output = signalbox(&Twin::start(move |_, _| say(400, refusal.clone())).url(), &["agents"]);
+    assert_eq!(code(&output), 1);
+    assert!(!err(&output).contains(|c: char| c.is_control() && c != '\n'), "{}", err(&output));
+}
+
+#[test]
+fn acts_carry_an_author_and_print_what_was_done() {
+    let twin = Twin::saying(200, r#"{"done":"INC-17 closed as noisy","id":null}"#);
+    let close = ["incidents", "close", "INC-17", "--label", "noisy", "--reason", "clean-up"];
+    let output = signalbox(&twin.url(), &close);
+    assert_eq!((code(&output), out(&output).as_str()), (0, "INC-17 closed as noisy\n"));
+    signalbox(&twin.url(), &["--author", "adam", "snooze", "add", "host/a", "--for", "90m", "--reason", "disk"]);
+    let asked = twin.asked();
+    assert_eq!(asked[0].body, r#"{"author":"eve","text":"clean-up","assignee":"","label":"noisy"}"#);
+    assert_eq!(asked[1].body, r#"{"scope":"host/a","for":"1h30m","reason":"disk","author":"adam"}"#);
+}
+
+#[test]
+fn rules_with_errors_fail_and_warnings_do_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("disk.yaml");
+    std::fs::write(&file, "rules: []\n").unwrap();
+    let path = dir.path().to_str().unwrap();
+    for (error, expected) in [(true, 1), (false, 0)] {
+        let finding =
+            serde_json::json!({"error": error, "file": file, "line": 1, "column": 2, "message": "m", "remedy": "r"});
+        let body = serde_json::json!({"n_rules": 0, "n_selected": 0, "findings": [finding]}).to_string();
+        let twin = Twin::start(move |_, _| say(200, body.clone()));
+        let output = signalbox(&twin.url(), &["rules", "check", path]);
+        assert_eq!(code(&output), expected);
+        assert!(out(&output).starts_with(&format!("{}:1:2: ", file.display())), "{}", out(&output));
+        assert!(twin.asked()[0].body.contains("rules: []"));
+    }
+    assert_eq!(code(&signalbox(&nobody(), &["rules", "check", "/no/such/file"])), 1);
+}
+
+#[test]
+fn a_channel_that_refuses_fails() {
+    for (accepted, expected) in [("true", 0), ("false", 1)] {
+        let body = format!(r#"{{"channel":"mail","accepted":{accepted},"answer":"250 ok","took_ms":3}}"#);
+        let twin = Twin::start(move |_, _| say(200, body.clone()));
+        assert_eq!(code(&signalbox(&twin.url(), &["notify", "test", "mail"])), expected);
+    }
+}
+
+#[test]
+fn help_version_and_completions_need_no_collector() {
+    for words in [&["--help"][..], &["version"], &["--version"], &["completions", "bash"], &["completions", "zsh"]] {
+        let output = signalbox("nonsense", words);
+        assert_eq!(code(&output), 0, "{words:?}");
+        assert!(!out(&output).is_empty());
+    }
+}
+
+#[test]
+fn the_reference_page_names_every_command_and_flag() {
+    let page = include_str!("../../../docs/reference-cli.md");
+    let mut missing = Vec::new();
+    let mut open = vec![(String::from("signalbox"), signalbox_ctl::args::Cli::command())];
+    while let Some((path, command)) = open.pop() {
+        if !page.contains(&path) {
+            missing.push(path.clone());
+        }
+        for long in command.get_arguments().filter_map(|arg| arg.get_long()) {
+            let flag = format!("--{long}");
+            if !matches!(long, "help" | "version") && !page.contains(&flag) {
+                missing.push(format!("{path} {flag}"));
+            }
+        }
+        open.extend(command.get_subcommands().map(|sub| (format!("{path} {}", sub.get_name()), sub.clone())));
+    }
+    assert_eq!(missing, Vec::<String>::new());
+}
