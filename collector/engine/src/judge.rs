@@ -32,14 +32,12 @@ pub(crate) fn step(how: &Judgement, from: Level, value: f64) -> Level {
 pub(crate) fn band(how: &Judgement, level: Level, value: f64) -> Band {
     let outside = |condition: Condition| outside(condition, value);
     let parts = match level {
-        Level::Green => [
-            how.amber.map(|threshold| outside(threshold.bad)),
-            how.red.map(|threshold| outside(threshold.bad)),
-        ],
-        Level::Amber => [
-            how.amber.map(|threshold| inside(threshold.hold, value)),
-            how.red.map(|threshold| outside(threshold.bad)),
-        ],
+        Level::Green => {
+            [how.amber.map(|threshold| outside(threshold.bad)), how.red.map(|threshold| outside(threshold.bad))]
+        }
+        Level::Amber => {
+            [how.amber.map(|threshold| inside(threshold.hold, value)), how.red.map(|threshold| outside(threshold.bad))]
+        }
         Level::Red => [None, how.red.map(|threshold| inside(threshold.hold, value))],
     };
     parts.into_iter().flatten().fold(Band::ALL, meet)

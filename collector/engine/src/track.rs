@@ -215,14 +215,7 @@ impl Track {
 
     /// Judges a sample of an older epoch, behind the live lane: it fills the gap
     /// before the live samples and tells episodes that were over by then.
-    pub fn backfill(
-        &mut self,
-        how: &Judgement,
-        interval: Millis,
-        at: UnixMillis,
-        value: f64,
-        out: &mut Vec<Change>,
-    ) {
+    pub fn backfill(&mut self, how: &Judgement, interval: Millis, at: UnixMillis, value: f64, out: &mut Vec<Change>) {
         let begun = self.begun;
         let past = self.past.get_or_insert_with(|| Box::new(Past::before(begun)));
         past.sample(how, interval, at, value, out);
@@ -449,7 +442,11 @@ impl Track {
     }
 
     fn forget_symptom(&mut self) {
-        if self.held() == Level::Green && self.instant == Level::Green && self.up_amber.is_none() && self.up_red.is_none() {
+        if self.held() == Level::Green
+            && self.instant == Level::Green
+            && self.up_amber.is_none()
+            && self.up_red.is_none()
+        {
             self.first_symptom = None;
         }
     }

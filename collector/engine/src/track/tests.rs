@@ -157,12 +157,10 @@ fn freshness_is_late_after_two_intervals_and_stale_after_three_or_30_s() {
     assert_eq!(track.freshness(SECOND, UnixMillis::MIN, secs(0)), Freshness::Unknown);
     track.sample(&defaults(), SECOND, secs(-1), secs(0), 0.0, &mut out);
     let at = |ms| track.freshness(SECOND, secs(0), UnixMillis(secs(0).0 + ms));
-    assert_eq!([at(2_500), at(2_501), at(30_000), at(30_001)], [
-        Freshness::Fresh,
-        Freshness::Late,
-        Freshness::Late,
-        Freshness::Stale
-    ]);
+    assert_eq!(
+        [at(2_500), at(2_501), at(30_000), at(30_001)],
+        [Freshness::Fresh, Freshness::Late, Freshness::Late, Freshness::Stale]
+    );
     let minute = track.freshness(Millis::from_mins(1), secs(0), secs(181));
     assert_eq!(minute, Freshness::Stale);
 }

@@ -1,0 +1,212 @@
+//! Notices are decided, not fired: every transition that could tell somebody
+//! leaves at least one ledger line, sent or not, with the reason.
+//!
+//! A notice lies in the outbox from the decision until a channel accepts it, or
+//! refuses it for good, or a day has passed. Its key stays the same over retries
+//! and restarts, so that a receiver can drop a second copy.
+
+use crate::decision::{Notice, Table};
+use crate::due::DueKey;
+use crate::event::DeliveryOutcome;
+use crate::rows;
+use crate::state::{Incident, Pending};
+use crate::work::Work;
+use sha2::{Digest, Sha256};
+use signalbox_proto::api::{LedgerLine, Outcome};
+use signalbox_proto::status::Level;
+use signalbox_proto::units::Millis;
+
+/// The first retry comes after this long; each later one after twice as long …
+const RETRY_FIRST: Millis = Millis::from_secs(1);
+/// … but never later than this.
+const RETRY_MAX: Millis = Millis::from_mins(5);
+/// Then a notice is given up.
+const RETRY_FOR: Millis = Millis::from_mins(24 * 60);
+/// Undelivered notices; more are dropped, with a ledger line each.
+const OUTBOX_MAX: usize = 10_000;
+/// Undelivered notices of one incident and channel are not counted; ledger lines
+/// of one incident in memory are. Older lines stay in the store.
+const LEDGER_IN_MEMORY_MAX: usize = 500;
+
+impl Work<'_> {
+    /// A transition that could tell somebody.
+    pub(crate) fn tell(&mut self, number: u64, transition: &str) {
+        let snooze = self.snooze_over(number);
+        let Some(incident) = self.incidents.get_mut(&number) else { return };
+        incident.n_transitions += 1;
+        if let Some(reason) = snooze {
+            if transition != "restored" {
+                incident.untold.get_or_insert_with(|| transition.to_owned());
+            }
+            return self.ledger_only(number, transition, Outcome::Suppressed, &reason);
+        }
+        incident.untold = None;
+        let incident = incident.clone();
+        let channels = self.channels_for(&incident, transition);
+        if channels.is_empty() {
+            let reason = if transition == "restored" {
+                "restored, nobody told: no route matches"
+            } else {
+                "nobody to tell: no route matches"
+            };
+            return self.ledger_only(number, transition, Outcome::Dropped, reason);
+        }
+        for channel in channels {
+            self.queue(&incident, transition, &channel);
+        }
+    }
+
+    /// Channels of all routes that match, each once.
+    fn channels_for(&self, incident: &Incident, transition: &str) -> Vec<String> {
+        let view = &incident.view;
+        // Who was told that it is bad is told that it is over.
+        let level = if transition == "restored" { view.worst } else { view.level };
+        let mut channels: Vec<String> = Vec::new();
+        for route in &self.rules.set.routes {
+            let owned = route.owners.is_empty() || route.owners.contains(&view.owner);
+            let layered = route.layers.is_empty() || route.layers.contains(&view.layer);
+            if owned && layered && level >= route.from.max(Level::Amber) && !channels.contains(&route.channel) {
+                channels.push(route.channel.clone());
+            }
+        }
+        channels
+    }
+
+    fn queue(&mut self, incident: &Incident, transition: &str, channel: &str) {
+        let notice = self.notice(incident, transition, channel);
+        let number = incident.view.number;
+        if self.outbox.keys().len() >= OUTBOX_MAX {
+            let reason = format!("the outbox is full: {OUTBOX_MAX} notices wait");
+            return self.ledger(number, transition, Outcome::Dropped, channel, &notice.key, &reason);
+        }
+        self.ledger(number, transition, Outcome::Queued, channel, &notice.key, &format!("to {channel}"));
+        self.outbox.insert(notice.key.clone(), Pending { notice: notice.clone(), retry_at: None });
+        self.notices.push(notice);
+    }
+
+    fn notice(&self, incident: &Incident, transition: &str, channel: &str) -> Notice {
+        let view = &incident.view;
+        Notice {
+            key: key(view.number, incident.n_transitions, channel),
+            channel: channel.to_owned(),
+            transition: transition.to_owned(),
+            attempt: 1,
+            at: self.now,
+            incident: view.id.clone(),
+            incident_number: view.number,
+            level: view.level,
+            was: incident.was,
+            title: view.title.clone(),
+            why: incident.why.clone(),
+            rule: view.rule.clone(),
+            entity: view.entity.clone(),
+            item: view.item.clone(),
+            layer: view.layer,
+            owner: view.owner.clone(),
+            sop: view.sop.clone(),
+            value: incident.value,
+            labels: incident.labels.clone(),
+            first_symptom: view.first_symptom,
+            detected: view.detected,
+            restored: view.restored,
+        }
+    }
+
+    /// A notifier tried to deliver.
+    pub(crate) fn delivery(&mut self, key: &str, outcome: &DeliveryOutcome) {
+        let key = key.to_owned();
+        let Some(pending) = self.outbox.get(&key).cloned() else { return };
+        let notice = &pending.notice;
+        let (number, transition, channel) = (notice.incident_number, notice.transition.clone(), notice.channel.clone());
+        let (outcome, reason) = match outcome {
+            DeliveryOutcome::Accepted { answer } => (Outcome::Sent, format!("accepted by {channel}: {answer}")),
+            DeliveryOutcome::Refused { error } => (Outcome::Dropped, format!("refused by {channel}: {error}")),
+            DeliveryOutcome::Failed { error } => {
+                let wait = backoff(notice.attempt);
+                let retry_at = self.now + wait;
+                if retry_at.since(notice.at) < RETRY_FOR {
+                    self.outbox.insert(key.clone(), Pending { retry_at: Some(retry_at), ..pending.clone() });
+                    self.due.set(DueKey::Notice(key.clone()), Some(retry_at));
+                    let reason = format!("attempt {} failed, the next follows in {wait}: {error}", notice.attempt);
+                    return self.ledger(number, &transition, Outcome::Retried, &channel, &key, &reason);
+                }
+                (Outcome::Dropped, format!("given up after {} attempts in {RETRY_FOR}: {error}", notice.attempt))
+            }
+        };
+        self.outbox.remove(&key);
+        self.due.set(DueKey::Notice(key.clone()), None);
+        self.ledger(number, &transition, outcome, &channel, &key, &reason);
+    }
+
+    /// Time to try a notice again.
+    pub(crate) fn notice_due(&mut self, key: &str) {
+        let Some(pending) = self.outbox.get_mut(&key.to_owned()) else { return };
+        if pending.retry_at.take().is_some() {
+            pending.notice.attempt = pending.notice.attempt.saturating_add(1);
+            let notice = pending.notice.clone();
+            self.notices.push(notice);
+        }
+    }
+
+    /// A transition for which no notice was made.
+    pub(crate) fn ledger_only(&mut self, number: u64, transition: &str, outcome: Outcome, reason: &str) {
+        self.ledger(number, transition, outcome, "", "", reason);
+    }
+
+    fn ledger(&mut self, number: u64, transition: &str, outcome: Outcome, channel: &str, key: &str, reason: &str) {
+        self.meta.ledger += 1;
+        let view = self.incidents.get(&number).map(|incident| &incident.view);
+        let item = view.map(|view| if view.item.is_empty() { view.entity.clone() } else { view.item.clone() });
+        let line = LedgerLine {
+            id: self.meta.ledger,
+            at: self.now,
+            incident: number,
+            item: item.unwrap_or_default(),
+            transition: transition.to_owned(),
+            outcome,
+            channel: channel.to_owned(),
+            key: key.to_owned(),
+            reason: reason.to_owned(),
+        };
+        self.add_row(Table::Ledger, rows::number_key(line.id), rows::encode(&line));
+        if self.incidents.get(&number).is_some() {
+            let mut lines = self.ledgers.get(&number).cloned().unwrap_or_default();
+            if lines.len() < LEDGER_IN_MEMORY_MAX {
+                lines.push(line);
+                self.ledgers.insert(number, lines);
+            }
+        }
+    }
+}
+
+/// The same for the same transition, over retries and restarts.
+fn key(incident: u64, transition: u64, channel: &str) -> String {
+    let hash = Sha256::digest(format!("{incident}/{transition}/{channel}").as_bytes());
+    let hex: Vec<String> = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    hex.concat()
+}
+
+/// 1 s, 2 s, 4 s … 5 min.
+fn backoff(attempt: u32) -> Millis {
+    let doubled = 1u64.checked_shl(attempt.saturating_sub(1).min(32)).unwrap_or(u64::MAX);
+    RETRY_FIRST.times(doubled).min(RETRY_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_double_up_to_five_minutes() {
+        let waits: Vec<u64> = [1, 2, 3, 9, 10, 11, 4_000_000_000].into_iter().map(|n| backoff(n).0 / 1000).collect();
+        assert_eq!(waits, [1, 2, 4, 256, 300, 300, 300]);
+    }
+
+    #[test]
+    fn keys_differ_by_incident_transition_and_channel_and_stay_the_same() {
+        let keys = [key(1, 1, "a"), key(1, 2, "a"), key(2, 1, "a"), key(1, 1, "b")];
+        assert_eq!(keys.iter().collect::<std::collections::BTreeSet<_>>().len(), 4);
+        assert_eq!(key(1, 1, "a"), keys[0]);
+        assert_eq!(keys[0].len(), 32);
+    }
+}

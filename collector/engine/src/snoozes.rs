@@ -1,0 +1,87 @@
+//! Snoozes: somebody said not to be told, about what, until when and why.
+//!
+//! A snooze changes no level and no history. What it kept quiet and is still bad
+//! when it ends is told then.
+
+use crate::due::DueKey;
+use crate::state::Incident;
+use crate::work::Work;
+use signalbox_proto::api::Snooze;
+use signalbox_proto::names::{Labels, METRIC_NAME};
+use signalbox_proto::selector::Selector;
+use signalbox_proto::units::UnixMillis;
+
+/// What a snooze, or a question, is about.
+pub(crate) struct Target<'a> {
+    pub(crate) item: &'a str,
+    pub(crate) entity: &'a str,
+    /// The entity and all that it is rolled up into.
+    pub(crate) above: &'a [String],
+    pub(crate) labels: Option<&'a Labels>,
+}
+
+/// True while a snooze is in force.
+pub(crate) fn in_force(snooze: &Snooze, at: UnixMillis) -> bool {
+    snooze.ended.is_none() && at < snooze.until
+}
+
+/// True when the scope holds the target: its item, its entity or one above it, or
+/// a selector that matches its series.
+pub(crate) fn covers(scope: &str, target: &Target<'_>) -> bool {
+    if scope == target.item || scope == target.entity || target.above.iter().any(|id| id == scope) {
+        return true;
+    }
+    let is_selector = scope.contains('{') || !scope.contains('/');
+    let selector = is_selector.then(|| Selector::parse(scope).ok()).flatten();
+    selector.zip(target.labels).is_some_and(|(selector, labels)| selector.matches(labels))
+}
+
+impl Work<'_> {
+    /// Why an incident's notices are kept quiet now, if they are.
+    pub(crate) fn snooze_over(&self, number: u64) -> Option<String> {
+        let incident = self.incidents.get(&number)?;
+        let ids = self.snoozes.keys();
+        let live = ids.iter().filter_map(|id| self.snoozes.get(id)).filter(|snooze| in_force(snooze, self.now));
+        let live: Vec<&Snooze> = live.collect();
+        if live.is_empty() {
+            return None;
+        }
+        let labels = self.series_labels(incident);
+        let above = crate::rollup::above(&self.rules, |id| self.agents.get(id), &incident.view.entity);
+        let view = &incident.view;
+        let target = Target { item: &view.item, entity: &view.entity, above: &above, labels: labels.as_ref() };
+        let snooze = live.into_iter().find(|snooze| covers(&snooze.scope, &target))?;
+        let until = crate::words::clock_time(snooze.until);
+        Some(format!("snooze {} by {} until {until}: {}", snooze.id, snooze.author, snooze.reason))
+    }
+
+    fn series_labels(&self, incident: &Incident) -> Option<Labels> {
+        if incident.view.item.is_empty() {
+            return None;
+        }
+        if let crate::state::Subject::Track(key) = &incident.subject {
+            if let Some(known) = self.series.get(&key.series) {
+                return Some((*known.labels).clone());
+            }
+        }
+        Labels::new(incident.labels.iter().filter(|(name, _)| name != METRIC_NAME).cloned()).ok()
+    }
+
+    /// A snooze is over: what is still bad is told now.
+    pub(crate) fn snooze_due(&mut self, id: u64) {
+        self.wake_snooze(id);
+        for number in self.incidents.keys() {
+            let Some(incident) = self.incidents.get(&number) else { continue };
+            let Some(untold) = incident.untold.clone().filter(|_| incident.is_open()) else { continue };
+            if self.snooze_over(number).is_none() {
+                self.tell(number, &untold);
+            }
+        }
+    }
+
+    /// Sets or drops the deadline of a snooze.
+    pub(crate) fn wake_snooze(&mut self, id: u64) {
+        let until = self.snoozes.get(&id).filter(|snooze| in_force(snooze, self.now)).map(|snooze| snooze.until);
+        self.due.set(DueKey::Snooze(id), until);
+    }
+}

@@ -1,0 +1,146 @@
+//! Names and sentences: item ids, reasons, titles.
+
+use crate::rule::{Condition, Judgement, Rule};
+use crate::track::Track;
+use minijinja::{Environment, context};
+use signalbox_proto::names::{AgentId, Labels, METRIC_NAME};
+use signalbox_proto::status::{Freshness, Level};
+use signalbox_proto::units::UnixMillis;
+use std::collections::BTreeMap;
+
+/// Steps that one summary template may take: hundreds of times what a title needs.
+const TITLE_FUEL: u64 = 10_000;
+/// Characters of a title; what is longer is cut.
+const TITLE_MAX_CHARS: usize = 200;
+/// The label that makes a series one of a watched process.
+const WATCH: &str = "watch";
+/// The label that ingest gives every series.
+const HOST: &str = "host";
+
+/// `process/<agent>/<watch>` for series of a watched process, else `host/<agent>`.
+pub(crate) fn entity_of(agent: &AgentId, labels: &Labels) -> String {
+    match labels.get(WATCH) {
+        Some(watch) => format!("process/{agent}/{watch}"),
+        None => format!("host/{agent}"),
+    }
+}
+
+/// `host/web1:filesystem-full{mountpoint="/"}`: the labels that the entity's name
+/// does not say already. The metric is named where a rule judges several.
+pub(crate) fn item_id(entity: &str, rule: &Rule, labels: &Labels) -> String {
+    let implied = |name: &str| name == METRIC_NAME || name == HOST || name == WATCH;
+    let metric = if rule.selector.metric().is_none() { labels.metric() } else { None };
+    let metric = metric.map(|metric| format!("metric={metric:?}"));
+    let rest = labels.iter().filter(|(name, _)| !implied(name)).map(|(name, value)| format!("{name}={value:?}"));
+    let parts: Vec<String> = metric.into_iter().chain(rest).collect();
+    if parts.is_empty() {
+        format!("{entity}:{}", rule.id)
+    } else {
+        format!("{entity}:{}{{{}}}", rule.id, parts.join(","))
+    }
+}
+
+/// Labels without the metric's name, for people.
+pub(crate) fn plain_labels(labels: &Labels) -> BTreeMap<String, String> {
+    let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
+    labels.iter().filter(|(name, _)| *name != METRIC_NAME).map(own).collect()
+}
+
+/// `14:03:07 UTC`: within a sentence; tools show whole dates beside it.
+pub(crate) fn clock_time(at: UnixMillis) -> String {
+    let secs = at.0.div_euclid(1000).rem_euclid(86_400);
+    format!("{:02}:{:02}:{:02} UTC", secs / 3600, secs / 60 % 60, secs % 60)
+}
+
+/// At most four digits behind the point, none that say nothing.
+pub(crate) fn number(value: f64) -> String {
+    let text = format!("{value:.4}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+/// `>= 95`, `outside 1 to 3`.
+pub(crate) fn condition(condition: Condition) -> String {
+    match condition {
+        Condition::Above(x) => format!("> {}", number(x)),
+        Condition::AtLeast(x) => format!(">= {}", number(x)),
+        Condition::Below(x) => format!("< {}", number(x)),
+        Condition::AtMost(x) => format!("<= {}", number(x)),
+        Condition::Outside(low, high) => format!("outside {} to {}", number(low), number(high)),
+        Condition::Inside(low, high) => format!("inside {} to {}", number(low), number(high)),
+    }
+}
+
+/// The bad values of a level, in words.
+pub(crate) fn threshold(how: &Judgement, level: Level) -> Option<String> {
+    let threshold = match level {
+        Level::Green => None,
+        Level::Amber => how.amber,
+        Level::Red => how.red,
+    };
+    threshold.map(|threshold| condition(threshold.bad))
+}
+
+/// The level that people see: two-colour rules show amber as green.
+pub(crate) fn shown(how: &Judgement, level: Level) -> Level {
+    if how.red_green && level == Level::Amber { Level::Green } else { level }
+}
+
+/// One sentence: value, threshold, clocks.
+pub(crate) fn why(track: &Track, how: &Judgement, freshness: Freshness, seen: UnixMillis) -> String {
+    if freshness == Freshness::Unknown {
+        return "never sampled".to_owned();
+    }
+    let value = track.value().map_or_else(|| "no value".to_owned(), number);
+    let level = track.held();
+    let mut text = match threshold(how, level) {
+        Some(limit) => format!("{value}; {level} is {limit}"),
+        None => match (threshold(how, Level::Amber), threshold(how, Level::Red)) {
+            (Some(amber), Some(red)) => format!("{value}; amber is {amber}, red is {red}"),
+            (Some(limit), None) => format!("{value}; amber is {limit}"),
+            (None, Some(limit)) => format!("{value}; red is {limit}"),
+            (None, None) => value,
+        },
+    };
+    if track.is_flapping() {
+        text.push_str(", flapping: pinned at its worst");
+    } else if let Some(pending) = track.pending(how, freshness.is_grey()) {
+        text.push_str(&format!(", towards {} since {}", pending.target, clock_time(pending.since)));
+    }
+    if freshness.is_grey() {
+        text.push_str(&format!(", no sample since {}", clock_time(seen)));
+    }
+    text
+}
+
+/// What a title is made of.
+pub(crate) struct TitleFacts<'a> {
+    pub(crate) entity: &'a str,
+    pub(crate) labels: &'a BTreeMap<String, String>,
+    pub(crate) level: Level,
+    pub(crate) value: Option<f64>,
+    pub(crate) threshold: Option<String>,
+}
+
+/// The rule's summary, filled in. A template that fails must not hide an incident:
+/// then the rule's id and the reason stand for it.
+pub(crate) fn title(rule: &Rule, facts: &TitleFacts<'_>, why: &str) -> String {
+    let mut env = Environment::new();
+    env.set_fuel(Some(TITLE_FUEL));
+    let filled = env.render_str(
+        &rule.summary,
+        context! {
+            entity => facts.entity,
+            host => facts.labels.get(HOST),
+            labels => facts.labels,
+            level => facts.level.word(),
+            rule => rule.id.as_str(),
+            threshold => facts.threshold.as_deref().unwrap_or(""),
+            value => facts.value.map(number).unwrap_or_default(),
+        },
+    );
+    let text = match filled {
+        Ok(text) if !text.trim().is_empty() => text,
+        _ => format!("{} on {}: {why}", rule.id, facts.entity),
+    };
+    text.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(TITLE_MAX_CHARS).collect()
+}

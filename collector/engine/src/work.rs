@@ -1,0 +1,136 @@
+//! One decision in the making: the state with changes laid over it.
+//!
+//! Events are taken one by one, deadlines that lie before an event first. Nothing
+//! remembers where a turn began, so no cut into turns can change a result.
+
+use crate::decision::{Answer, Notice, Row, Table};
+use crate::due::{DueKey, DueOverlay};
+use crate::event::{Event, SeriesId, Stamped};
+use crate::overlay::Overlay;
+use crate::rules::Rules;
+use crate::state::{Agent, Feed, FeedKey, Heard, Incident, Known, Meta, Pending, State, TrackKey, Tracked};
+use signalbox_proto::api;
+use signalbox_proto::names::AgentId;
+use signalbox_proto::units::UnixMillis;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// The state as it would be, and what is said on the way.
+pub(crate) struct Work<'a> {
+    /// The collector's clock: the stamp of the event, or the deadline, at hand.
+    pub(crate) now: UnixMillis,
+    pub(crate) meta: Meta,
+    pub(crate) rules: Arc<Rules>,
+    pub(crate) rules_changed: bool,
+    pub(crate) agents: Overlay<'a, AgentId, Agent>,
+    pub(crate) heard: Overlay<'a, AgentId, Heard>,
+    pub(crate) feeds: Overlay<'a, FeedKey, Feed>,
+    pub(crate) feed_of: Overlay<'a, SeriesId, FeedKey>,
+    pub(crate) series: Overlay<'a, SeriesId, Known>,
+    pub(crate) tracks: Overlay<'a, TrackKey, Tracked>,
+    pub(crate) incidents: Overlay<'a, u64, Incident>,
+    pub(crate) ledgers: Overlay<'a, u64, Vec<api::LedgerLine>>,
+    pub(crate) snoozes: Overlay<'a, u64, api::Snooze>,
+    pub(crate) outbox: Overlay<'a, String, Pending>,
+    pub(crate) due: DueOverlay<'a>,
+    /// Feeds whose rows are worth keeping.
+    pub(crate) kept_feeds: BTreeSet<FeedKey>,
+    /// Incidents that leave the memory, not the store.
+    pub(crate) forgotten: BTreeSet<u64>,
+    /// Rows that are only ever added.
+    pub(crate) added: Vec<Row>,
+    pub(crate) notices: Vec<Notice>,
+    pub(crate) answers: Vec<Answer>,
+}
+
+impl<'a> Work<'a> {
+    /// Begins at the state as adopted.
+    pub(crate) fn over(base: &'a State) -> Self {
+        Work {
+            now: UnixMillis::MIN,
+            meta: base.meta.clone(),
+            rules: Arc::clone(&base.rules),
+            rules_changed: false,
+            agents: Overlay::over(&base.agents),
+            heard: Overlay::over(&base.heard),
+            feeds: Overlay::over(&base.feeds),
+            feed_of: Overlay::over(&base.feed_of),
+            series: Overlay::over(&base.series),
+            tracks: Overlay::over(&base.tracks),
+            incidents: Overlay::over(&base.incidents),
+            ledgers: Overlay::over(&base.ledgers),
+            snoozes: Overlay::over(&base.snoozes),
+            outbox: Overlay::over(&base.outbox),
+            due: DueOverlay::over(&base.due),
+            kept_feeds: BTreeSet::new(),
+            forgotten: BTreeSet::new(),
+            added: Vec::new(),
+            notices: Vec::new(),
+            answers: Vec::new(),
+        }
+    }
+
+    /// Takes one event, and what was due before it.
+    pub(crate) fn step(&mut self, stamped: &Stamped) {
+        if matches!(stamped.event, Event::CollectorStarted) {
+            // Before any deadline: while nobody listened, no clock may have run out.
+            self.now = stamped.at;
+            self.collector_started();
+        }
+        self.run_due(stamped.at);
+        self.now = stamped.at;
+        match &stamped.event {
+            Event::CollectorStarted | Event::Tick => {}
+            Event::Rules(set) => self.take_rules(set),
+            Event::AgentConnected(hello) => self.agent_connected(hello),
+            Event::AgentHeartbeat { agent, wall, n_backlog } => self.agent_heartbeat(agent, *wall, *n_backlog),
+            Event::AgentDisconnected { agent, goodbye } => self.agent_disconnected(agent, goodbye.as_deref()),
+            Event::SeriesKnown { agent, series, labels } => self.series_known(agent, *series, labels),
+            Event::CheckLayout { agent, check, interval, series } => self.check_layout(agent, check, *interval, series),
+            Event::Samples { agent, live, ticks } => self.samples(agent, *live, ticks),
+            Event::Result { agent, result } => self.check_result(agent, result),
+            Event::Agent { agent, event } => self.agent_event(agent, event),
+            Event::Command(command) => self.command(command),
+            Event::Delivery { key, outcome } => self.delivery(key, outcome),
+        }
+    }
+
+    /// Time goes on to `until`, deadline by deadline.
+    fn run_due(&mut self, until: UnixMillis) {
+        while let Some((at, key)) = self.due.take(until) {
+            self.now = self.now.max(at);
+            match key {
+                DueKey::Agent(agent) => self.agent_due(&agent),
+                DueKey::Feed(feed) => self.feed_due(&feed),
+                DueKey::Snooze(id) => self.snooze_due(id),
+                DueKey::Notice(key) => self.notice_due(&key),
+            }
+        }
+    }
+
+    /// What an agent's clock shows now.
+    pub(crate) fn agent_now(&self, agent: &AgentId) -> UnixMillis {
+        let offset_ms = self.agents.get(agent).map_or(0, |agent| agent.offset_ms);
+        self.now.shifted(offset_ms.saturating_neg())
+    }
+
+    /// Tracks of a series, by rule id.
+    pub(crate) fn track_keys(&self, series: SeriesId) -> Vec<TrackKey> {
+        let first = TrackKey { series, rule: "".into() };
+        let after = TrackKey { series: SeriesId(series.0.saturating_add(1)), rule: "".into() };
+        self.tracks.keys_in(first..after)
+    }
+
+    /// Feeds of an agent.
+    pub(crate) fn feeds_of(&self, agent: &AgentId) -> Vec<FeedKey> {
+        let first = FeedKey { agent: agent.clone(), check: "".into() };
+        let mut keys = self.feeds.keys_in(first..);
+        keys.retain(|key| key.agent == *agent);
+        keys
+    }
+
+    /// Keeps a row that is never changed again.
+    pub(crate) fn add_row(&mut self, table: Table, key: Vec<u8>, value: Vec<u8>) {
+        self.added.push(Row { table, key, value: Some(value) });
+    }
+}
