@@ -84,6 +84,8 @@ impl Failure {
 
 fn chain_of(failure: &Failure) -> String {
     match failure {
+        // Between "not reachable" and the kernel's word lie three layers of HTTP that say nothing.
+        Failure::Client(error) if error.is_unreachable() => format!("{error}: {}", root(error)),
         Failure::Client(error) => chain(error),
         other => chain(other),
     }
@@ -102,6 +104,14 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
+}
+
+fn root(error: &dyn std::error::Error) -> String {
+    let mut root = error;
+    while let Some(cause) = root.source() {
+        root = cause;
+    }
+    root.to_string()
 }
 
 #[cfg(test)]

@@ -137,7 +137,7 @@ fn digits(value: f64) -> String {
     if value.fract() == 0.0 && size < 1e6 {
         return format!("{value:.0}");
     }
-    if size < 1e-4 || size >= 1e6 {
+    if !(1e-4..1e6).contains(&size) {
         return format!("{value:.3e}");
     }
     // Six digits in all, so that 0.00123456 and 1234.56 say equally much.

@@ -62,10 +62,14 @@ impl When {
     }
 }
 
-/// `2026-11-23T02:14:12Z`, with the fraction that it has; a bare number where
-/// the calendar ends.
+/// `2026-11-23T02:14:12Z`, cut to the second; a bare number where the calendar ends.
 pub(crate) fn rfc3339(at: UnixMillis) -> String {
-    Timestamp::from_millisecond(at.0).map_or_else(|_| format!("{} ms", at.0), |at| at.to_string())
+    Timestamp::from_millisecond(at.0).map_or_else(|_| format!("{} ms", at.0), |at| format!("{at:.0}"))
+}
+
+/// `2026-11-23T02:14:12.345Z`, for lists in which the order of events counts.
+pub(crate) fn rfc3339_ms(at: UnixMillis) -> String {
+    Timestamp::from_millisecond(at.0).map_or_else(|_| format!("{} ms", at.0), |at| format!("{at:.3}"))
 }
 
 /// The two largest units that say something: `42s`, `12m`, `3h5m`, `12d4h`;
@@ -79,9 +83,13 @@ pub(crate) fn age(now: UnixMillis, then: UnixMillis) -> String {
 
 /// `2026-11-23T02:14:12Z (3m ago)`.
 pub(crate) fn dated(now: UnixMillis, then: UnixMillis) -> String {
+    format!("{} ({})", rfc3339(then), ago(now, then))
+}
+
+/// `3m ago`, `in 5m`.
+pub(crate) fn ago(now: UnixMillis, then: UnixMillis) -> String {
     let age = age(now, then);
-    let ago = if then > now { "" } else { " ago" };
-    format!("{} ({age}{ago})", rfc3339(then))
+    if then > now { age } else { format!("{age} ago") }
 }
 
 /// A span in at most two units.
@@ -142,5 +150,7 @@ mod tests {
     #[test]
     fn instants_past_the_calendar_are_still_printed() {
         assert_eq!(rfc3339(UnixMillis::MAX), "9223372036854775807 ms");
+        assert_eq!(rfc3339(UnixMillis(1999)), "1970-01-01T00:00:01Z");
+        assert_eq!(rfc3339_ms(UnixMillis(1999)), "1970-01-01T00:00:01.999Z");
     }
 }

@@ -95,7 +95,10 @@ fn exit_codes_are_as_documented() {
     assert_eq!(code(&signalbox("https://127.0.0.1:8440", &["status"])), 2);
     let output = signalbox(&nobody(), &["agents"]);
     assert_eq!(code(&output), 3);
-    assert!(err(&output).contains("is not reachable") && err(&output).contains("is signalbox-collector running?"));
+    assert!(
+        err(&output).contains(" is not reachable: Connection refused (")
+            && err(&output).contains("is signalbox-collector running?")
+    );
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::status::{flags, shown};
 use super::{heading, push_ledger, push_wrapped};
 use crate::look::Look;
 use crate::text::{clean, clean_lines, columns, number};
-use crate::when::{dated, rfc3339};
+use crate::when::{ago, dated, rfc3339, rfc3339_ms};
 use signalbox_proto::api::Explanation;
 use signalbox_proto::units::UnixMillis;
 
@@ -23,7 +23,13 @@ pub fn proof(look: &Look, explanation: &Explanation) -> String {
     let item = &explanation.item;
     let shown = shown(item);
     let mut out = format!("{}  {}\n", look.paint(shown, &shown.mark()), look.strong(&clean(&item.id)));
-    push_wrapped(&mut out, look, 0, "", &format!("at {}", dated(look.now, explanation.at)));
+    push_wrapped(
+        &mut out,
+        look,
+        0,
+        "",
+        &format!("at {}  {}", rfc3339_ms(explanation.at), ago(look.now, explanation.at)),
+    );
     if !item.why.is_empty() {
         push_wrapped(&mut out, look, 0, "", &clean(&item.why));
     }
@@ -101,13 +107,14 @@ fn push_samples(out: &mut String, then: &Look, explanation: &Explanation) {
         out.push_str(&format!("  … {untold} older from {} on\n", rfc3339(UnixMillis(first.0))));
     }
     for (at, value) in &samples[untold..] {
-        out.push_str(&format!("  {}  {}\n", dated(then.now, UnixMillis(*at)), number(*value)));
+        let at = UnixMillis(*at);
+        out.push_str(&format!("  {}  {:>9}  {}\n", rfc3339_ms(at), number(*value), ago(then.now, at)));
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testkit::{NOW, ago, board, ledger, look};
+    use super::super::testkit::{self, NOW, board, ledger, look};
     use super::*;
     use expect_test::expect;
     use signalbox_proto::api::{Item, Outcome};
@@ -117,12 +124,12 @@ mod tests {
         let mut item = board().entities[1].items[0].clone();
         item.sop = "1. look at /var/log\n2. ask\u{1b}]0;x\u{7} the owner".to_owned();
         let explanation = Explanation {
-            at: ago(60),
+            at: testkit::ago(60),
             item,
             rules_version: "9f3c21".to_owned(),
             rule: [("red", ">= 95"), ("raise_for", "red 30s")].map(|(a, b)| (a.to_owned(), b.to_owned())).into(),
             override_by: Some("big disks: {instance=~\"web.*\"}".to_owned()),
-            samples: (0..12).map(|i| (ago(72 - i).0, Some(90.0 + i as f64))).collect(),
+            samples: (0..12).map(|i| (testkit::ago(72 - i).0, Some(90.0 + i as f64))).collect(),
             clocks: vec!["red waited from 02:10:22 to 02:10:52".to_owned()],
             suppressions: vec![],
             ledger: vec![ledger(Outcome::Sent, "to oncall, 200 OK"), ledger(Outcome::Suppressed, "snooze 3")],
@@ -130,7 +137,7 @@ mod tests {
         };
         expect![[r#"
             ● RED  host/web1:filesystem-full{mountpoint="/"}
-            at 2026-11-23T02:13:12Z (1m ago)
+            at 2026-11-23T02:13:12.000Z  1m ago
             97.1 % used, red from 95 % on
             red since 2026-11-23T02:10:52Z (2m ago) · INC-17 · snoozed
 
@@ -148,16 +155,16 @@ mod tests {
             Samples
               ▁▁▁▁▁▂▂▂▂▂▂▂▂▂▂▂▃▃▃▃▃▄▄▄▄▄▄▄▄▄▄▄▅▅▅▅▅▅▅▅▅▅▅▆▆▆▆▆▆▇▇▇▇▇▇▇▇▇▇█
               … 2 older from 2026-11-23T02:13:00Z on
-              2026-11-23T02:13:02Z (10s ago)  92
-              2026-11-23T02:13:03Z (9s ago)  93
-              2026-11-23T02:13:04Z (8s ago)  94
-              2026-11-23T02:13:05Z (7s ago)  95
-              2026-11-23T02:13:06Z (6s ago)  96
-              2026-11-23T02:13:07Z (5s ago)  97
-              2026-11-23T02:13:08Z (4s ago)  98
-              2026-11-23T02:13:09Z (3s ago)  99
-              2026-11-23T02:13:10Z (2s ago)  100
-              2026-11-23T02:13:11Z (1s ago)  101
+              2026-11-23T02:13:02.000Z         92  10s ago
+              2026-11-23T02:13:03.000Z         93  9s ago
+              2026-11-23T02:13:04.000Z         94  8s ago
+              2026-11-23T02:13:05.000Z         95  7s ago
+              2026-11-23T02:13:06.000Z         96  6s ago
+              2026-11-23T02:13:07.000Z         97  5s ago
+              2026-11-23T02:13:08.000Z         98  4s ago
+              2026-11-23T02:13:09.000Z         99  3s ago
+              2026-11-23T02:13:10.000Z        100  2s ago
+              2026-11-23T02:13:11.000Z        101  1s ago
 
             Clocks
               - red waited from 02:10:22 to 02:10:52
@@ -166,8 +173,8 @@ mod tests {
               none was in force
 
             Notices
-              2026-11-23T02:11:22Z  sent        raised → oncall: to oncall, 200 OK
-              2026-11-23T02:11:22Z  suppressed  raised: snooze 3
+              2026-11-23T02:11:22.000Z  sent        raised → oncall: to oncall, 200 OK
+              2026-11-23T02:11:22.000Z  suppressed  raised: snooze 3
 
             What to do
               1. look at /var/log
@@ -185,7 +192,7 @@ mod tests {
         };
         expect![[r#"
             ? GREY  host/a:r
-            at 2026-11-23T02:14:12Z (0s ago)
+            at 2026-11-23T02:14:12.000Z  0s ago
             green since 2026-11-23T02:14:12Z (0s ago) · never sampled
 
             Because

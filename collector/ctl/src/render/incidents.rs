@@ -4,7 +4,7 @@ use super::table::{Column, Field, table};
 use super::{heading, push_ledger, push_wrapped};
 use crate::look::{Look, Shown};
 use crate::text::{clean, clean_lines, counted};
-use crate::when::{age, dated, rfc3339, short};
+use crate::when::{age, dated, rfc3339_ms, short};
 use signalbox_proto::api::{Incident, IncidentLabel, IncidentState};
 use signalbox_proto::units::UnixMillis;
 
@@ -64,7 +64,7 @@ pub fn show(look: &Look, incident: &Incident) -> String {
         out.push('\n');
         out.push_str(&heading(look, "Timeline"));
         for entry in &incident.timeline {
-            let label = format!("{}  {:<12}  ", rfc3339(entry.at), clean(&entry.kind));
+            let label = format!("{}  {:<12}  ", rfc3339_ms(entry.at), clean(&entry.kind));
             let by = if entry.author.is_empty() { String::new() } else { format!(" ({})", clean(&entry.author)) };
             push_wrapped(&mut out, look, 2, &label, &format!("{}{by}", clean(&entry.text)));
         }
@@ -212,11 +212,11 @@ mod tests {
                              Then call the owner.
 
             Timeline
-              2026-11-23T02:11:12Z  raised        red: 97.1 >= 95 (signalbox)
-              2026-11-23T02:12:42Z  note          deleting\nold logs (eve)
+              2026-11-23T02:11:12.000Z  raised        red: 97.1 >= 95 (signalbox)
+              2026-11-23T02:12:42.000Z  note          deleting\nold logs (eve)
 
             Notices
-              2026-11-23T02:11:22Z  sent        raised → oncall: to oncall, 200 OK
+              2026-11-23T02:11:22.000Z  sent        raised → oncall: to oncall, 200 OK
         "#]]
         .assert_eq(&show(&look(80), &incident()));
     }

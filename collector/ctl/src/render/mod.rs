@@ -64,7 +64,7 @@ fn push_ledger(out: &mut String, look: &Look, ledger: &[LedgerLine]) {
     for line in ledger {
         let channel = if line.channel.is_empty() { String::new() } else { format!(" → {}", clean(&line.channel)) };
         let outcome = format!("{:?}", line.outcome).to_lowercase();
-        let label = format!("{}  {:<10}  ", crate::when::rfc3339(line.at), outcome);
+        let label = format!("{}  {:<10}  ", crate::when::rfc3339_ms(line.at), outcome);
         let text = format!("{}{channel}: {}", clean(&line.transition), clean(&line.reason));
         push_wrapped(out, look, 2, &label, &text);
     }

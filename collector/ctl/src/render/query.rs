@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! node_load1{instance="web1"}
-//!   min 0.1   avg 0.53   max 2.1   last 0.44   900 points, last 1s ago
+//!   min 0.1      avg 0.53     max 2.1      last 0.44     900 points, 1s ago
 //!   ▁▁▂▃▅█▇▅▃▂▁      ▁▁▂▂▃
 //! ```
 //!
@@ -15,7 +15,7 @@
 use super::push_wrapped;
 use crate::look::Look;
 use crate::text::{clean, counted, number};
-use crate::when::{age, rfc3339};
+use crate::when::{ago, rfc3339};
 use signalbox_proto::api::{QueryAnswer, SeriesPoints};
 use signalbox_proto::names::METRIC_NAME;
 use signalbox_proto::units::UnixMillis;
@@ -65,9 +65,9 @@ fn push_series(out: &mut String, look: &Look, answer: &QueryAnswer, series: &Ser
     // Divided first: the sum of large values may leave the range of f64.
     let avg: f64 = values.iter().map(|value| value / n_values).sum();
     let facts = [("min", Some(min)), ("avg", Some(avg)), ("max", Some(max)), ("last", *last)];
-    let numbers: Vec<_> = facts.iter().map(|(word, value)| format!("{word} {:<9}", number(*value))).collect();
-    let when = age(look.now, UnixMillis(*last_at));
-    let text = format!("{} {}, last {when} ago", numbers.join(" "), counted(series.points.len(), "point"));
+    let numbers: Vec<_> = facts.iter().map(|(word, value)| format!("{word} {:<8}", number(*value))).collect();
+    let when = ago(look.now, UnixMillis(*last_at));
+    let text = format!("{} {}, {when}", numbers.join(" "), counted(series.points.len(), "point"));
     push_wrapped(out, look, 2, "", &text);
     let width = look.room(2).unwrap_or(SPARK_COLUMNS).clamp(1, SPARK_COLUMNS_LIMIT);
     let line = sparkline(&series.points, answer.from, answer.to, width);
@@ -226,7 +226,7 @@ mod tests {
         expect![[r#"
             ! not whole: more than 2 series match
             node_load1{instance="web\u{1b}[2J\"1"}
-              min 0.25      avg 3.30278G  max 16.5139G  last 0.25      5 points, last 0s ago
+              min 0.25     avg 3.30278G max 16.5139G last 0.25     5 points, 0s ago
                                                          ▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁████████▁
             {}
               1 point, none a number
