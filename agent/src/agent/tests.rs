@@ -1,0 +1,420 @@
+//! The whole agent with a manual clock against a collector in memory.
+
+use super::*;
+use crate::check::{Check, CheckError, Layout};
+use crate::config::{LogFormat, LogLevel, Machine};
+use crate::spool::Limits;
+use crate::transport::Remote;
+use crate::transport::memory::MemoryTransport;
+use crate::wire::testing::{FromAgent, read};
+use signalbox_proto::clock::ManualClock;
+use signalbox_proto::columns::Decoder;
+use signalbox_proto::names::{AgentId, Labels};
+use signalbox_proto::samples::Batch;
+use signalbox_proto::units::Bytes;
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+const START: UnixMillis = UnixMillis(1_700_000_000_000);
+
+/// Counts its looks: 1, 2, 3 … so that a lost or doubled sample shows.
+struct Counting {
+    layout: Layout,
+    n_looks: f64,
+}
+
+impl Check for Counting {
+    fn name(&self) -> &str {
+        "counting"
+    }
+    fn sample(&mut self, _: Instant, values: &mut Vec<f64>) -> Result<(), CheckError> {
+        self.n_looks += 1.0;
+        values.clear();
+        values.extend([self.n_looks, 7.0]);
+        Ok(())
+    }
+    fn layout(&self) -> &Layout {
+        &self.layout
+    }
+}
+
+fn slots() -> Vec<Slot> {
+    let series = ["looks_total", "constant"].map(|name| Labels::series(name, &[]).unwrap()).to_vec();
+    let check = Counting { layout: Layout { generation: 1, series }, n_looks: 0.0 };
+    vec![Slot::new(Box::new(check), Millis(1000))]
+}
+
+fn config(dir: &Path) -> Config {
+    Config {
+        agent_id: AgentId::parse("web1").unwrap(),
+        collector: Endpoint::parse("http://127.0.0.1:8441").unwrap(),
+        labels: Labels::default(),
+        data_dir: dir.to_owned(),
+        spool: Limits { max_size: Bytes::from_mib(64), max_age: Millis(86_400_000) },
+        machine: Machine { interval: Millis(1000), disable: BTreeSet::new(), intervals: BTreeMap::new() },
+        processes: Vec::new(),
+        backfill_samples_per_second: 100,
+        log_level: LogLevel::Info,
+        log_format: LogFormat::Text,
+    }
+}
+
+/// One epoch as the decoder of one stream sees it.
+#[derive(Default)]
+struct Reading {
+    decoder: Decoder,
+    series: HashMap<u32, String>,
+    shapes: HashMap<u32, Vec<u32>>,
+    last_seq: Option<u64>,
+}
+
+/// A collector that keeps what it is told and refuses what it could not understand.
+#[derive(Default)]
+struct Collector {
+    up: bool,
+    remote: Option<Remote>,
+    reading: BTreeMap<u64, Reading>,
+    /// (epoch, seq) -> looks in it.
+    stored: BTreeMap<(u64, u64), Vec<u64>>,
+    arrived: Vec<(u64, u64)>,
+    events: Vec<AgentEventKind>,
+    hellos: Vec<Hello>,
+    n_heartbeats: u64,
+}
+
+impl Collector {
+    fn mark(&self, epoch: u64) -> u64 {
+        self.stored.range((epoch, 0)..=(epoch, u64::MAX)).next_back().map_or(0, |(id, _)| id.1)
+    }
+
+    fn say(&self, message: FromCollector) {
+        let remote = self.remote.as_ref().unwrap();
+        remote.incoming.try_send(Incoming::Message(message)).unwrap();
+    }
+
+    fn serve(&mut self, transport: &MemoryTransport) {
+        for (_, remote) in transport.dialled.borrow_mut().drain(..) {
+            if self.up {
+                remote.incoming.try_send(Incoming::Opened).unwrap();
+                self.reading.clear();
+                self.remote = Some(remote);
+            }
+        }
+        while let Some(frame) = self.remote.as_mut().and_then(|remote| remote.frames.try_recv().ok()) {
+            match read(&frame) {
+                FromAgent::Hello(hello) => {
+                    for &epoch in &hello.epochs {
+                        self.say(FromCollector::Ack { epoch, seq: self.mark(epoch) });
+                    }
+                    self.hellos.push(hello);
+                }
+                FromAgent::Batch(batch) => self.take(&batch),
+                FromAgent::Heartbeat { .. } => self.n_heartbeats += 1,
+                FromAgent::Goodbye => self.remote = None,
+            }
+        }
+    }
+
+    fn take(&mut self, batch: &Batch) {
+        let reading = self.reading.entry(batch.epoch).or_default();
+        if batch.key {
+            reading.series.clear();
+            reading.shapes.clear();
+        } else {
+            assert_eq!(reading.last_seq, Some(batch.seq - 1), "a difference needs the batch before it");
+        }
+        reading.last_seq = Some(batch.seq);
+        for entry in &batch.series {
+            assert_eq!(entry.labels.get("host"), Some("web1"));
+            reading.series.insert(entry.series_ref, entry.labels.metric().unwrap().to_owned());
+        }
+        reading.shapes.extend(batch.shapes.iter().map(|shape| (shape.shape, shape.refs.clone())));
+        let Reading { decoder, series, shapes, .. } = reading;
+        let mut looks = Vec::new();
+        let shape = |shape| shapes.get(&shape).map(Vec::as_slice);
+        decoder
+            .decode(batch.wall, batch.key, &batch.columns, shape, |tick, values| {
+                let looks_ref = tick.refs.iter().find(|&r| series[r] == "looks_total").unwrap();
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+                looks.push(values.get(*looks_ref) as u64);
+            })
+            .unwrap();
+        self.arrived.push((batch.epoch, batch.seq));
+        if batch.seq > self.mark(batch.epoch) {
+            self.stored.insert((batch.epoch, batch.seq), looks);
+            self.events.extend(batch.events.iter().map(|event| event.kind.clone()));
+        }
+        self.say(FromCollector::Ack { epoch: batch.epoch, seq: self.mark(batch.epoch) });
+    }
+
+    /// All looks that are stored, each as often as it is.
+    fn looks(&self) -> Vec<u64> {
+        let mut looks: Vec<u64> = self.stored.values().flatten().copied().collect();
+        looks.sort_unstable();
+        looks
+    }
+}
+
+struct World {
+    clock: Arc<ManualClock>,
+    agent: Agent<MemoryTransport>,
+    transport: MemoryTransport,
+    collector: Collector,
+    dir: tempfile::TempDir,
+}
+
+fn world() -> World {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::at(START));
+    let transport = MemoryTransport::default();
+    let agent = agent(dir.path(), &clock, &transport);
+    let collector = Collector { up: true, ..Collector::default() };
+    World { clock, agent, transport, collector, dir }
+}
+
+fn agent(dir: &Path, clock: &Arc<ManualClock>, transport: &MemoryTransport) -> Agent<MemoryTransport> {
+    let config = config(dir);
+    let spool = Spool::open(dir, config.spool, clock.wall()).unwrap();
+    let parts = Parts { slots: slots(), counters: Arc::default() };
+    Agent::new(config, parts, spool, transport.clone(), clock.clone())
+}
+
+impl World {
+    /// Lets both sides act until neither has anything to do at this instant.
+    fn settle(&mut self) {
+        for _ in 0..20 {
+            self.agent.advance();
+            self.collector.serve(&self.transport);
+        }
+    }
+
+    fn run(&mut self, secs: u64) {
+        let until = self.clock.mono() + Millis::from_secs(secs);
+        loop {
+            self.settle();
+            let now = self.clock.mono();
+            if now >= until {
+                return;
+            }
+            let next = self.agent.next_deadline().max(now + Millis(1)).min(until);
+            self.clock.advance(Millis(next.0 - now.0));
+        }
+    }
+
+    fn cut_off(&mut self) {
+        self.collector.up = false;
+        self.collector.remote = None;
+    }
+
+    fn n_looks(&self) -> u64 {
+        u64::try_from(self.collector.looks().len()).unwrap()
+    }
+
+    /// Everything that was sampled is stored once, in any epoch.
+    fn stored_exactly_once(&self, at_least: u64) {
+        let looks = self.collector.looks();
+        assert!(self.n_looks() >= at_least, "{} of {at_least}", looks.len());
+        assert_eq!(looks, (1..=self.n_looks()).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn samples_stream_once_a_second_in_one_batch() {
+    let mut world = world();
+    world.run(30);
+    world.stored_exactly_once(30);
+    assert!(world.collector.n_heartbeats >= 2);
+    assert!(matches!(world.collector.events[0], AgentEventKind::Started { .. }));
+    assert_eq!(world.agent.spool.n_backlog(), 0);
+    assert_eq!(world.agent.spool.counters().n_syncs, 0, "what is acknowledged at once is never synced");
+}
+
+#[test]
+fn after_an_outage_live_goes_first_and_the_backlog_follows_in_order() {
+    let mut world = world();
+    world.run(10);
+    world.cut_off();
+    world.run(300);
+    let before = world.collector.arrived.len();
+    world.collector.up = true;
+    while world.collector.remote.is_none() {
+        world.run(1);
+    }
+    world.run(1);
+    let old_epoch = world.collector.arrived[0].0;
+    let back: Vec<(u64, u64)> = world.collector.arrived[before..].to_vec();
+    let new_epoch = back.iter().map(|id| id.0).max().unwrap();
+    assert!(new_epoch > old_epoch, "a new epoch begins for live data");
+    assert!(back.iter().filter(|id| id.0 == new_epoch).count() >= 1, "live data does not wait for the backlog");
+    assert!(world.agent.spool.n_backlog() > 100, "the backlog comes at a bounded rate");
+    world.run(30);
+    let old: Vec<u64> =
+        world.collector.arrived[before..].iter().filter(|id| id.0 == old_epoch).map(|id| id.1).collect();
+    assert!(old.windows(2).all(|pair| pair[1] == pair[0] + 1), "in order");
+    assert_eq!(world.agent.spool.n_backlog(), 0);
+    world.stored_exactly_once(340);
+}
+
+#[test]
+fn a_short_outage_goes_on_in_the_same_epoch() {
+    let mut world = world();
+    world.run(10);
+    world.cut_off();
+    world.run(2);
+    world.collector.up = true;
+    world.run(20);
+    world.stored_exactly_once(30);
+    let epochs: BTreeSet<u64> = world.collector.arrived.iter().map(|id| id.0).collect();
+    assert_eq!(epochs.len(), 1);
+}
+
+#[test]
+fn a_collector_that_lost_its_tail_is_filled_again() {
+    let mut world = world();
+    world.run(60);
+    world.cut_off();
+    let lost: Vec<(u64, u64)> = world.collector.stored.keys().rev().take(40).copied().collect();
+    for id in lost {
+        world.collector.stored.remove(&id);
+    }
+    world.run(1);
+    world.collector.up = true;
+    world.run(60);
+    world.stored_exactly_once(120);
+}
+
+#[test]
+fn an_agent_that_starts_again_sends_what_the_one_before_left() {
+    let mut world = world();
+    world.collector.up = false;
+    world.run(30);
+    world.agent = agent(world.dir.path(), &world.clock, &world.transport);
+    world.collector.up = true;
+    world.run(30);
+    let epochs: BTreeSet<u64> = world.collector.arrived.iter().map(|id| id.0).collect();
+    assert_eq!(epochs.len(), 2);
+    assert!(world.n_looks() >= 60);
+    assert_eq!(world.agent.spool.n_backlog(), 0);
+}
+
+#[test]
+fn a_clock_step_is_told_and_begins_an_epoch() {
+    for step_ms in [3_600_000, -7_200_000] {
+        let mut world = world();
+        world.run(10);
+        world.clock.step_wall(step_ms);
+        world.run(10);
+        world.stored_exactly_once(19);
+        let told = AgentEventKind::ClockStepped { step_ms };
+        assert!(world.collector.events.contains(&told), "{:?}", world.collector.events);
+        let epochs: BTreeSet<u64> = world.collector.arrived.iter().map(|id| id.0).collect();
+        assert_eq!(epochs.len(), 2);
+    }
+}
+
+#[test]
+fn a_pause_of_the_agent_is_told_as_a_gap() {
+    let mut world = world();
+    world.run(10);
+    world.clock.advance(Millis(60_000));
+    world.run(5);
+    let gap = world.collector.events.iter().find_map(|event| match event {
+        AgentEventKind::Gap { from, to, .. } => Some(to.since(*from)),
+        _ => None,
+    });
+    assert!(gap.is_some_and(|gap| gap >= Millis(59_000)));
+}
+
+#[test]
+fn a_throttle_is_obeyed_and_nothing_is_lost() {
+    let mut world = world();
+    world.run(5);
+    world.collector.say(FromCollector::Throttle { pause: Millis(10_000), reason: "slow disk".to_owned() });
+    world.settle();
+    let before = world.collector.arrived.len();
+    world.run(9);
+    assert_eq!(world.collector.arrived.len(), before);
+    world.run(5);
+    world.stored_exactly_once(18);
+}
+
+#[test]
+fn go_elsewhere_is_followed_on_this_host_only() {
+    let mut world = world();
+    world.run(5);
+    let go = |text: &str| FromCollector::GoElsewhere { endpoints: vec![text.to_owned()], reason: String::new() };
+    world.collector.say(go("http://10.0.0.1:8441"));
+    world.agent.advance();
+    assert!(world.agent.link.is_some());
+    world.collector.say(go("http://127.0.0.1:9999"));
+    world.agent.advance();
+    assert!(world.agent.link.is_none());
+    world.collector.up = false;
+    let until = world.clock.mono() + Millis(1100);
+    while world.clock.mono() < until {
+        world.clock.advance(Millis(100));
+        world.agent.advance();
+    }
+    assert_eq!(world.transport.dialled.borrow()[0].0, "http://127.0.0.1:9999");
+}
+
+#[test]
+fn a_reload_goes_on_in_the_same_epoch_with_the_new_checks() {
+    let mut world = world();
+    world.run(5);
+    let mut new = world.agent.config.clone();
+    new.labels = Labels::new([("region".to_owned(), "eu".to_owned())]).unwrap();
+    world.agent.reload(new, slots());
+    world.run(5);
+    assert_eq!(world.collector.hellos.last().unwrap().labels.get("region"), Some("eu"));
+    assert!(world.collector.events.contains(&AgentEventKind::ConfigReloaded { error: None }));
+    world.agent.reload_refused("line 3: no");
+    world.run(2);
+    let refused = AgentEventKind::ConfigReloaded { error: Some("line 3: no".to_owned()) };
+    assert!(world.collector.events.contains(&refused));
+    let epochs: BTreeSet<u64> = world.collector.arrived.iter().map(|id| id.0).collect();
+    assert_eq!(epochs.len(), 1);
+}
+
+#[test]
+fn a_stop_looks_once_more_and_says_goodbye() {
+    let mut world = world();
+    world.run(5);
+    let before = world.n_looks();
+    world.agent.look_last();
+    world.collector.serve(&world.transport);
+    world.agent.drain();
+    assert!(world.agent.is_drained());
+    assert_eq!(world.n_looks(), before + 1);
+    world.agent.goodbye();
+    world.collector.serve(&world.transport);
+    assert!(world.collector.remote.is_none());
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(24))]
+
+    /// Cuts, losses of the collector's tail and waits in any order: every look is
+    /// stored exactly once in the end.
+    #[test]
+    fn any_run_of_outages_loses_and_doubles_nothing(steps in proptest::collection::vec((0u8..3, 1u64..30), 1..12)) {
+        let mut world = world();
+        for (what, secs) in steps {
+            match what {
+                0 => world.cut_off(),
+                1 => world.collector.up = true,
+                _ => {
+                    world.cut_off();
+                    let newest = world.collector.stored.keys().next_back().map(|id| id.0);
+                    let lost: Vec<_> = world.collector.stored.keys().rev().filter(|id| Some(id.0) == newest).take(5).copied().collect();
+                    for id in lost { world.collector.stored.remove(&id); }
+                }
+            }
+            world.run(secs);
+        }
+        world.collector.up = true;
+        world.run(60);
+        world.stored_exactly_once(60);
+        proptest::prop_assert_eq!(world.agent.spool.n_backlog(), 0);
+    }
+}

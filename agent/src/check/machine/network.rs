@@ -1,0 +1,236 @@
+//! Network devices: traffic and errors from `/proc/net/dev`, state from `/sys/class/net`.
+//!
+//! Counters are read at every sample. Of the attributes only the operational state
+//! is (one small read a device); when it changes, or after 30 s, the others are read
+//! again, so that a link that fails shows at the next sample and a quiet host pays
+//! for one file per device.
+
+use super::link::Link;
+use crate::check::columns::{Adder, Columns, Fingerprint};
+use crate::check::file::KeptFile;
+use crate::check::roster::{Entry, Roster};
+use crate::check::text::{Fields, lines, round4};
+use crate::check::{Check, CheckError, Instant, Layout};
+use signalbox_proto::units::Millis;
+use std::path::{Path, PathBuf};
+
+/// The sixteen fields of a line, in order.
+const COUNTERS: [&str; 16] = [
+    "node_network_receive_bytes_total",
+    "node_network_receive_packets_total",
+    "node_network_receive_errs_total",
+    "node_network_receive_drop_total",
+    "node_network_receive_fifo_total",
+    "node_network_receive_frame_total",
+    "node_network_receive_compressed_total",
+    "node_network_receive_multicast_total",
+    "node_network_transmit_bytes_total",
+    "node_network_transmit_packets_total",
+    "node_network_transmit_errs_total",
+    "node_network_transmit_drop_total",
+    "node_network_transmit_fifo_total",
+    "node_network_transmit_colls_total",
+    "node_network_transmit_carrier_total",
+    "node_network_transmit_compressed_total",
+];
+/// Errors and drops of both directions.
+const ERRORS: [usize; 4] = [2, 3, 10, 11];
+
+/// Watches network devices.
+pub(crate) struct Network {
+    class: PathBuf,
+    file: KeptFile,
+    devices: Roster<Memory>,
+    columns: Columns,
+}
+
+struct Memory {
+    link: Link,
+    before: Option<(Millis, u64)>,
+    errors_per_sec: Option<f64>,
+}
+
+impl Network {
+    /// `root` is `/`, or a tree like it.
+    pub(crate) fn new(root: &Path) -> Network {
+        Network {
+            class: root.join("sys/class/net"),
+            file: KeptFile::new(root.join("proc/net/dev")),
+            devices: Roster::new(),
+            columns: Columns::default(),
+        }
+    }
+
+    fn read_counters(&mut self, now: Millis, values: &mut Vec<f64>) -> Result<(), CheckError> {
+        let (class, devices) = (&self.class, &mut self.devices);
+        devices.begin();
+        self.file.read(|text| {
+            for line in lines(text).filter_map(Line::parse) {
+                let memory = devices.meet(line.name, || Memory {
+                    link: Link::new(class.join(&*String::from_utf8_lossy(line.name))),
+                    before: None,
+                    errors_per_sec: None,
+                });
+                memory.note(&line, now);
+                values.extend(line.counters.iter().map(|n| *n as f64));
+                values.extend(memory.errors_per_sec);
+            }
+        })?;
+        self.devices.end();
+        Ok(())
+    }
+}
+
+impl Check for Network {
+    fn name(&self) -> &str {
+        "network"
+    }
+
+    fn sample(&mut self, at: Instant, values: &mut Vec<f64>) -> Result<(), CheckError> {
+        values.clear();
+        self.read_counters(at.mono, values)?;
+        let mut print = Fingerprint::new();
+        for device in self.devices.iter_mut() {
+            device.memory.link.look(at.mono)?;
+            print.text(&device.name);
+            print.number(u64::from(device.memory.errors_per_sec.is_some()));
+            print.number(device.memory.link.generation());
+            device.memory.link.extend(values);
+        }
+        let devices = &self.devices;
+        self.columns.keep(print, |add| {
+            devices.iter().for_each(|device| add_counters(add, device));
+            devices.iter().for_each(|device| device.memory.link.lay_out(&device.label(), add));
+        });
+        self.columns.finish("/proc/net/dev", values)
+    }
+
+    fn layout(&self) -> &Layout {
+        self.columns.layout()
+    }
+}
+
+fn add_counters(add: &mut Adder<'_>, device: &Entry<Memory>) {
+    let labels = [("device", &*device.label())];
+    add.add_all(&COUNTERS, &labels);
+    if device.memory.errors_per_sec.is_some() {
+        add.add("signalbox_network_errors_per_second", &labels);
+    }
+}
+
+impl Memory {
+    fn note(&mut self, line: &Line<'_>, now: Millis) {
+        let errors = ERRORS.iter().fold(0u64, |sum, field| sum.saturating_add(line.counters[*field]));
+        match self.before {
+            Some((then, before)) if now > then => {
+                let secs = (now.0 - then.0) as f64 / 1000.0;
+                self.errors_per_sec = Some(round4(errors.saturating_sub(before) as f64 / secs));
+                self.before = Some((now, errors));
+            }
+            Some(_) => {}
+            None => self.before = Some((now, errors)),
+        }
+    }
+}
+
+struct Line<'a> {
+    name: &'a [u8],
+    counters: [u64; COUNTERS.len()],
+}
+
+impl Line<'_> {
+    /// `  eth0: 108868692 6290 …`; the two lines of headings have no such form. Old
+    /// kernels put no blank after the colon, and an alias has a colon of its own.
+    fn parse(line: &[u8]) -> Option<Line<'_>> {
+        let line = line.trim_ascii_start();
+        let colon = line.iter().rposition(|byte| *byte == b':')?;
+        let mut fields = Fields::new(&line[colon + 1..]);
+        let mut counters = [0; COUNTERS.len()];
+        for counter in &mut counters {
+            *counter = fields.number()?;
+        }
+        Some(Line { name: &line[..colon], counters })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::testing::{Tree, at};
+
+    const HEADINGS: &str = "Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n";
+    const ETH0: &str = "  eth0: 1000 10    1    2    0     0          0         3     2000    20    4    5    0     0       0          0\n";
+
+    fn tree(lines: &str) -> Tree {
+        Tree::new(&[("proc/net/dev", &format!("{HEADINGS}{lines}"))])
+    }
+
+    #[test]
+    fn counters_have_node_exporters_names() {
+        let tree = tree(&format!(
+            "    lo:    3193      29    0    0    0     0          0         0     3193      29    0    0    0     0       0          0\n{ETH0}"
+        ));
+        let series = tree.sample(&mut Network::new(tree.root()), at(0)).unwrap();
+        assert_eq!(series[r#"node_network_receive_bytes_total{device="eth0"}"#], 1000.0);
+        assert_eq!(series[r#"node_network_receive_multicast_total{device="eth0"}"#], 3.0);
+        assert_eq!(series[r#"node_network_transmit_drop_total{device="eth0"}"#], 5.0);
+        assert_eq!(series[r#"node_network_transmit_packets_total{device="lo"}"#], 29.0);
+        assert_eq!(series.len(), 32, "no rates yet, no attributes in this tree");
+    }
+
+    #[test]
+    fn errors_and_drops_of_both_directions_make_a_rate() {
+        let tree = tree(ETH0);
+        let mut network = Network::new(tree.root());
+        tree.sample(&mut network, at(0)).unwrap();
+        tree.write("proc/net/dev", &format!("{HEADINGS}{}", ETH0.replace("1    2    0", "4    5    0")));
+        let rate = r#"signalbox_network_errors_per_second{device="eth0"}"#;
+        assert_eq!(tree.sample(&mut network, at(2000)).unwrap()[rate], 3.0);
+        tree.write("proc/net/dev", &format!("{HEADINGS}{ETH0}"));
+        assert_eq!(tree.sample(&mut network, at(3000)).unwrap()[rate], 0.0, "a counter that was reset is no error");
+    }
+
+    #[test]
+    fn lines_of_old_kernels_and_short_lines() {
+        let old = Line::parse(b"eth0:1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16").map(|line| line.counters[15]);
+        assert_eq!(old, Some(16));
+        let alias = Line::parse(b" eth0:1: 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17").map(|line| line.name.to_vec());
+        assert_eq!(alias, Some(b"eth0:1".to_vec()));
+        assert!(Line::parse(b"eth0: 1 2 3").is_none());
+        assert!(HEADINGS.lines().all(|line| Line::parse(line.as_bytes()).is_none()));
+    }
+
+    #[test]
+    fn a_state_that_changes_shows_at_the_next_sample() {
+        let tree = tree(ETH0);
+        for (name, text) in [("operstate", "up\n"), ("mtu", "1400\n"), ("flags", "0x1003\n"), ("speed", "-1\n")] {
+            tree.write(&format!("sys/class/net/eth0/{name}"), text);
+        }
+        let mut network = Network::new(tree.root());
+        let series = tree.sample(&mut network, at(0)).unwrap();
+        assert_eq!(series[r#"node_network_up{device="eth0"}"#], 1.0);
+        assert_eq!(series[r#"node_network_mtu_bytes{device="eth0"}"#], 1400.0);
+        assert_eq!(series[r#"node_network_flags{device="eth0"}"#], 4099.0);
+        assert_eq!(series[r#"node_network_info{device="eth0",operstate="up"}"#], 1.0);
+        assert!(!series.keys().any(|key| key.contains("speed")), "an unknown speed is not minus one");
+        tree.write("sys/class/net/eth0/mtu", "9000\n");
+        tree.write("sys/class/net/eth0/operstate", "down\n");
+        let series = tree.sample(&mut network, at(1000)).unwrap();
+        assert_eq!(series[r#"node_network_up{device="eth0"}"#], 0.0);
+        assert_eq!(series[r#"node_network_mtu_bytes{device="eth0"}"#], 9000.0);
+        assert!(series.contains_key(r#"node_network_info{device="eth0",operstate="down"}"#));
+    }
+
+    #[test]
+    fn the_other_attributes_are_read_every_half_minute() {
+        let tree = tree(ETH0);
+        tree.write("sys/class/net/eth0/operstate", "up\n");
+        tree.write("sys/class/net/eth0/mtu", "1400\n");
+        let mut network = Network::new(tree.root());
+        tree.sample(&mut network, at(0)).unwrap();
+        tree.write("sys/class/net/eth0/mtu", "9000\n");
+        let mtu = r#"node_network_mtu_bytes{device="eth0"}"#;
+        assert_eq!(tree.sample(&mut network, at(29_999)).unwrap()[mtu], 1400.0);
+        assert_eq!(tree.sample(&mut network, at(30_000)).unwrap()[mtu], 9000.0);
+    }
+}

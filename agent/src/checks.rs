@@ -1,0 +1,51 @@
+//! Which checks the configuration asks for.
+
+use crate::check::application::process::{SCAN_EVERY, process_checks};
+use crate::check::own::{Own, OwnCounters};
+use crate::check::{self, Check, Pattern, ProcessSpec};
+use crate::config::{Config, ConfigError, Process, ProcessMatch};
+use crate::sampler::Slot;
+use signalbox_proto::units::Millis;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Makes the checks of a configuration: the machine, the processes, the agent itself.
+///
+/// # Errors
+/// [`ConfigError::UnknownCheck`] when a machine check is named that does not exist.
+pub(crate) fn build(config: &Config, counters: &Arc<OwnCounters>) -> Result<Vec<Slot>, ConfigError> {
+    let machine = check::machine_checks(Path::new("/"));
+    let known: Vec<&str> = machine.iter().map(|check| check.name()).collect();
+    let named = config.machine.disable.iter().chain(config.machine.intervals.keys());
+    for name in named {
+        if !known.contains(&name.as_str()) {
+            return Err(ConfigError::UnknownCheck { name: name.clone(), known: known.join(", ") });
+        }
+    }
+    let interval = |check: &dyn Check| -> Millis {
+        config.machine.intervals.get(check.name()).copied().unwrap_or(config.machine.interval)
+    };
+    let mut slots: Vec<Slot> = machine
+        .into_iter()
+        .filter(|check| !config.machine.disable.contains(check.name()))
+        .map(|check| {
+            let interval = interval(check.as_ref());
+            Slot::new(check, interval)
+        })
+        .collect();
+    let specs = config.processes.iter().map(spec).collect();
+    let watches = process_checks(Path::new("/"), specs);
+    slots.extend(watches.into_iter().zip(&config.processes).map(|(check, own)| Slot::new(check, own.interval)));
+    slots.push(Slot::new(Box::new(Own::new(Arc::clone(counters))), config.machine.interval));
+    Ok(slots)
+}
+
+fn spec(process: &Process) -> ProcessSpec {
+    let pattern = match &process.by {
+        ProcessMatch::Name(name) => Pattern::Name(name.clone()),
+        ProcessMatch::Pattern(text) => Pattern::command(text).expect("it was compiled when the configuration was read"),
+        ProcessMatch::PidFile(path) => Pattern::PidFile(path.clone()),
+        ProcessMatch::Unit(unit) => Pattern::Unit(unit.clone()),
+    };
+    ProcessSpec { name: process.name.clone(), pattern, scan_every: SCAN_EVERY }
+}

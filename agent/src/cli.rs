@@ -1,0 +1,139 @@
+//! The command line: `run`, `check-config`, `cost`, `version`.
+//!
+//! Exit codes: 0 ok, 1 failure, 64 usage, 78 configuration (as in sysexits.h).
+
+use crate::agent::{Agent, Parts};
+use crate::check::own::OwnCounters;
+use crate::checks;
+use crate::config::{self, Config, DEFAULT_FILE, Endpoint, Overrides};
+use crate::cost;
+use crate::lock;
+use crate::log;
+use crate::run::{self, Source};
+use crate::sampler::chain;
+use crate::spool::Spool;
+use crate::transport::GrpcTransport;
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use signalbox_proto::clock::{Clock, SystemClock};
+use signalbox_proto::names::AgentId;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+const USAGE: u8 = 64;
+const CONFIG: u8 = 78;
+
+/// Watches this host and streams what it sees to a collector.
+#[derive(Debug, Parser)]
+#[command(name = "signalbox-agent", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    flags: Flags,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Watch and stream until SIGTERM (the default). SIGHUP reads the configuration again.
+    Run(Flags),
+    /// Say whether a configuration is good: exit 0, or 78 and why.
+    CheckConfig {
+        /// The file; conf.d/*.yaml beside it belongs to it.
+        file: Option<PathBuf>,
+    },
+    /// Measure what every check costs on this host.
+    Cost(Flags),
+    /// Print the version.
+    Version,
+}
+
+#[derive(Debug, Default, clap::Args)]
+struct Flags {
+    /// Configuration file [default: /etc/signalbox/agent.yaml, which may be missing]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Collector, overrules the file: http://127.0.0.1:8441
+    #[arg(long, value_name = "URL", value_parser = Endpoint::parse)]
+    collector: Option<Endpoint>,
+    /// Folder of the spool, overrules the file
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Identity of this agent, overrules the file
+    #[arg(long, value_name = "ID", value_parser = AgentId::parse)]
+    agent_id: Option<AgentId>,
+}
+
+impl Flags {
+    fn source(self) -> Source {
+        let Flags { config, collector, data_dir, agent_id } = self;
+        Source { file: config, overrides: Overrides { agent_id, collector, data_dir } }
+    }
+}
+
+/// Reads the command line and does what it says.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let usage = error.use_stderr();
+            // Nothing can be told when not even this can be written.
+            let _ = error.print();
+            return if usage { USAGE.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    match cli.command.unwrap_or(Command::Run(cli.flags)) {
+        Command::Run(flags) => with_config(flags.source(), run_agent),
+        Command::Cost(flags) => with_config(flags.source(), |_, config, parts| {
+            cost::print(&config, parts.slots)?;
+            Ok(())
+        }),
+        Command::CheckConfig { file } => {
+            let shown = file.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+            let source = Source { file, overrides: Overrides::default() };
+            with_config(source, |_, config, parts| {
+                println!("{} is good: agent {}, {} checks", shown.display(), config.agent_id, parts.slots.len());
+                Ok(())
+            })
+        }
+        Command::Version => {
+            println!("signalbox-agent {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn with_config(source: Source, act: impl FnOnce(Source, Config, Parts) -> anyhow::Result<()>) -> ExitCode {
+    let counters = Arc::new(OwnCounters::default());
+    let loaded = config::load(source.file.as_deref(), &source.overrides);
+    let built = loaded.and_then(|config| checks::build(&config, &counters).map(|slots| (config, slots)));
+    let (config, slots) = match built {
+        Ok(built) => built,
+        Err(error) => {
+            eprintln!("signalbox-agent: {}", chain(&error));
+            return CONFIG.into();
+        }
+    };
+    match act(source, config, Parts { slots, counters }) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("signalbox-agent: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_agent(source: Source, config: Config, parts: Parts) -> anyhow::Result<()> {
+    let log = log::init(config.log_level, config.log_format);
+    let _data_dir = lock::lock(&config.data_dir)?;
+    let clock = Arc::new(SystemClock::start());
+    let spool = Spool::open(&config.data_dir.join("spool"), config.spool, clock.wall())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .build()
+        .context("start the asynchronous runtime")?;
+    let mut agent = Agent::new(config, parts, spool, GrpcTransport, clock);
+    runtime.block_on(run::run(&mut agent, &source, &log)).context("install signal handlers")
+}

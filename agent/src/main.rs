@@ -1,0 +1,7 @@
+//! `signalbox-agent`: see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    signalbox_agent::cli::main()
+}

@@ -1,0 +1,3 @@
+//! System calls that no safe library wraps. The only place for `unsafe`.
+
+pub(crate) mod adjtimex;

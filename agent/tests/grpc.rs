@@ -1,0 +1,200 @@
+//! The agent's binary against a small gRPC collector on a loopback port.
+//!
+//! Kept promise: what the agent samples arrives over real HTTP/2, is acknowledged,
+//! and is sent again after the collector was away; SIGTERM ends in a goodbye.
+
+use signalbox_proto::wire::v1;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tonic::{Request, Response, Status, Streaming};
+use v1::ingest_service_server::{IngestService, IngestServiceServer};
+use v1::stream_request::Message as FromAgent;
+use v1::stream_response::Message as FromCollector;
+
+/// No single wait of these tests is longer.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[derive(Debug, Default)]
+struct Seen {
+    batches: BTreeSet<(u64, u64)>,
+    n_series: usize,
+    hellos: Vec<v1::Hello>,
+    n_goodbyes: usize,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Collector(Arc<Mutex<Seen>>);
+
+impl Collector {
+    fn take(&self, message: FromAgent) -> Vec<FromCollector> {
+        let mut seen = self.0.lock().unwrap();
+        let mark = |seen: &Seen, epoch| {
+            seen.batches.range((epoch, 0)..=(epoch, u64::MAX)).next_back().map_or(0, |&(_, seq)| seq)
+        };
+        let ack = |epoch, seq| FromCollector::Ack(v1::Ack { epoch, seq });
+        match message {
+            FromAgent::Hello(hello) => {
+                let acks = hello.epochs.iter().map(|&epoch| ack(epoch, mark(&seen, epoch))).collect();
+                seen.hellos.push(hello);
+                acks
+            }
+            FromAgent::Batch(batch) => {
+                let batch = signalbox_proto::samples::Batch::try_from(batch).unwrap();
+                seen.n_series += batch.series.len();
+                seen.batches.insert((batch.epoch, batch.seq));
+                vec![ack(batch.epoch, batch.seq)]
+            }
+            FromAgent::Heartbeat(_) => Vec::new(),
+            FromAgent::Goodbye(_) => {
+                seen.n_goodbyes += 1;
+                Vec::new()
+            }
+        }
+    }
+
+    async fn serve(&self, listener: TcpListener, until: tokio::sync::oneshot::Receiver<()>) {
+        let incoming = TcpListenerStream::new(listener);
+        let server = tonic::transport::Server::builder().add_service(IngestServiceServer::new(self.clone()));
+        tokio::select! {
+            served = server.serve_with_incoming(incoming) => served.unwrap(),
+            _ = until => {}
+        }
+    }
+
+    async fn wait_for(&self, what: &str, reached: impl Fn(&Seen) -> bool) {
+        let wait = async {
+            while !reached(&self.0.lock().unwrap()) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "waited in vain for {what}");
+    }
+}
+
+#[tonic::async_trait]
+impl IngestService for Collector {
+    type StreamStream = ReceiverStream<Result<v1::StreamResponse, Status>>;
+
+    async fn stream(
+        &self,
+        request: Request<Streaming<v1::StreamRequest>>,
+    ) -> Result<Response<Self::StreamStream>, Status> {
+        let mut inbound = request.into_inner();
+        let (answers, outbound) = mpsc::channel(64);
+        let collector = self.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(request)) = inbound.message().await {
+                for message in request.message.map(|message| collector.take(message)).unwrap_or_default() {
+                    if answers.send(Ok(v1::StreamResponse { message: Some(message) })).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(outbound)))
+    }
+}
+
+struct Agent(Child);
+
+impl Agent {
+    fn start(dir: &Path, port: u16) -> Agent {
+        let config = dir.join("agent.yaml");
+        std::fs::write(&config, "interval: 200ms\nlabels: {region: test}\n").unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_signalbox-agent"))
+            .args(["--agent-id", "web1", "--collector", &format!("http://127.0.0.1:{port}")])
+            .arg("--config")
+            .arg(&config)
+            .arg("--data-dir")
+            .arg(dir.join("data"))
+            .spawn()
+            .unwrap();
+        Agent(child)
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.0);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+}
+
+impl Drop for Agent {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn is_whole(seen: &Seen) -> bool {
+    let epochs: BTreeSet<u64> = seen.batches.iter().map(|id| id.0).collect();
+    epochs.into_iter().all(|epoch| {
+        let seqs: Vec<u64> = seen.batches.range((epoch, 0)..=(epoch, u64::MAX)).map(|id| id.1).collect();
+        seqs == (1..=u64::try_from(seqs.len()).unwrap()).collect::<Vec<_>>()
+    })
+}
+
+#[tokio::test]
+async fn batches_arrive_survive_an_outage_and_end_in_a_goodbye() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = Collector::default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let serving = tokio::spawn({
+        let collector = collector.clone();
+        async move { collector.serve(listener, stopped).await }
+    });
+    let mut agent = Agent::start(dir.path(), address.port());
+    collector.wait_for("ten batches", |seen| seen.batches.len() >= 10).await;
+    {
+        let seen = collector.0.lock().unwrap();
+        assert!(seen.n_series > 100, "{} series", seen.n_series);
+        assert_eq!(seen.hellos[0].agent_id, "web1");
+        assert_eq!(seen.hellos[0].labels[0].value, "test");
+        assert!(!seen.hellos[0].checks.is_empty());
+    }
+
+    stop.send(()).unwrap();
+    serving.await.unwrap();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let n_before = collector.0.lock().unwrap().batches.len();
+    let listener = TcpListener::bind(address).await.unwrap();
+    let (_keep, stopped) = tokio::sync::oneshot::channel();
+    tokio::spawn({
+        let collector = collector.clone();
+        async move { collector.serve(listener, stopped).await }
+    });
+    collector.wait_for("batches after the outage", |seen| seen.batches.len() >= n_before + 20).await;
+    assert!(is_whole(&collector.0.lock().unwrap()), "no batch may be missing");
+
+    agent.signal(rustix::process::Signal::TERM);
+    collector.wait_for("the goodbye", |seen| seen.n_goodbyes == 1).await;
+    let status = tokio::task::spawn_blocking(move || agent.0.wait().unwrap()).await.unwrap();
+    assert!(status.success());
+}
+
+#[test]
+fn exit_codes_tell_usage_from_configuration() {
+    let run = |args: &[&str]| {
+        let out = Command::new(env!("CARGO_BIN_EXE_signalbox-agent")).args(args).output().unwrap();
+        (out.status.code().unwrap(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    assert_eq!(run(&["version"]).0, 0);
+    assert_eq!(run(&["--nonsense"]).0, 64);
+    assert_eq!(run(&["--collector", "http://10.0.0.1:1"]).0, 64);
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("agent.yaml");
+    let path = file.to_str().unwrap();
+    std::fs::write(&file, "interval: 1s\n").unwrap();
+    assert_eq!(run(&["check-config", path]).0, 0);
+    std::fs::write(&file, "interval: 1\n").unwrap();
+    let (code, text) = run(&["check-config", path]);
+    assert_eq!(code, 78);
+    assert!(text.contains("agent.yaml:1:11:"), "{text}");
+}
