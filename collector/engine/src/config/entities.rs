@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Longest id of an entity.
 const ID_MAX_BYTES: usize = 192;
-/// Hosts make themselves known; everything else must be named.
-const HOST_KIND: &str = "host/";
+/// Kinds that make themselves known; everything else must be named.
+const KNOWN_BY_AGENTS: [&str; 2] = ["host/", "process/"];
 
 /// An entity with the places of its members.
 struct Raw {
@@ -182,7 +182,7 @@ fn check_members(entities: &[Located<Raw>], report: &mut Report) {
     let ids: BTreeSet<&str> = entities.iter().map(|entity| entity.value.def.id.as_str()).collect();
     for member in entities.iter().flat_map(|entity| &entity.value.members) {
         let id = member.value.as_str();
-        if !ids.contains(id) && !id.starts_with(HOST_KIND) {
+        if !ids.contains(id) && !KNOWN_BY_AGENTS.iter().any(|kind| id.starts_with(kind)) {
             let message = format!("`{id}` is no entity of these files");
             let remedy = if report.is_full() { String::new() } else { suggest(id, ids.iter().copied()) };
             report.warn(member.at, message, remedy);

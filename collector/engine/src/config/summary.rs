@@ -1,8 +1,8 @@
 //! Titles of incidents: minijinja templates, checked when rules are read.
 //!
-//! A title sees `labels` (by name), `entity`, `host`, `rule`, `level`, `value`,
-//! `owner` and `layer`, and may use the filters `percent`, `bytes`, `span` and
-//! `number` beside minijinja's own.
+//! A title sees `labels` (by name), `entity`, `host`, `rule`, `level`, `value` and
+//! `threshold`, and may use the filters `percent`, `bytes`, `span` and `number`
+//! beside minijinja's own.
 
 use super::node::Located;
 use super::report::{Report, suggest};
@@ -10,7 +10,7 @@ use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, context};
 
 /// Names that a title may use.
-pub const NAMES: &[&str] = &["labels", "entity", "host", "rule", "level", "value", "owner", "layer"];
+pub const NAMES: &[&str] = &["labels", "entity", "host", "rule", "level", "value", "threshold"];
 
 /// Work that one title may cost: a loop over anything ends here.
 const FUEL: u64 = 10_000;
@@ -60,10 +60,11 @@ fn number(value: &Value) -> String {
 }
 
 fn shown(value: &Value, show: impl Fn(f64) -> String) -> String {
-    match f64::try_from(value.clone()) {
-        Ok(v) if v.is_finite() => show(v),
-        Ok(v) => v.to_string(),
-        Err(_) => value.to_string(),
+    let number = f64::try_from(value.clone()).ok().or_else(|| value.as_str()?.trim().parse().ok());
+    match number {
+        Some(number) if number.is_finite() => show(number),
+        // What is no number is shown as it is: a title is never lost for its looks.
+        _ => value.to_string(),
     }
 }
 
@@ -80,7 +81,7 @@ pub(super) fn check(text: &Located<String>, report: &mut Report) {
         Ok(template) => template,
         Err(error) => {
             let offset = error.range().map_or(0, |range| text.value[..range.start].chars().count());
-            let message = format!("summary: {error}");
+            let message = fault(&error);
             let remedy = "write `{{ value }}`, `{{ labels.mountpoint }}` or `{{ value|percent }}`";
             return report.error_inside(text.at, &text.value, offset, &message, remedy);
         }
@@ -92,16 +93,24 @@ pub(super) fn check(text: &Located<String>, report: &mut Report) {
         let remedy = suggest(name, NAMES.iter().copied());
         report.error_inside(text.at, &text.value, offset, &format!("summary: there is no `{name}` here"), &remedy);
     }
-    let sample = context! { labels => context! {}, entity => "host/a", host => "a", rule => "r", level => "red",
-    value => 0.5, owner => "o", layer => "machine" };
+    let sample = context! {
+        labels => context! {}, entity => "host/a", host => "a", rule => "r", level => "red", value => 0.5,
+        threshold => "> 0.4",
+    };
     let unknown = [ErrorKind::UnknownFilter, ErrorKind::UnknownTest, ErrorKind::UnknownFunction];
     if let Err(error) = template.render(sample)
         && unknown.contains(&error.kind())
     {
         let offset = error.range().map_or(0, |range| text.value[..range.start].chars().count());
         let remedy = "filters beside minijinja's own: percent, bytes, span, number";
-        report.error_inside(text.at, &text.value, offset, &format!("summary: {error}"), remedy);
+        report.error_inside(text.at, &text.value, offset, &fault(&error), remedy);
     }
+}
+
+/// Without the template's name, which nobody gave it.
+fn fault(error: &minijinja::Error) -> String {
+    let text = error.to_string();
+    format!("summary: {}", text.split(" (in <string>").next().unwrap_or(&text))
 }
 
 #[cfg(test)]
@@ -112,6 +121,8 @@ mod tests {
     fn filters_show_numbers_as_people_write_them() {
         let show = |text: &str| environment().render_str(text, context! { value => 0.953 }).unwrap();
         assert_eq!(show("{{ value|percent }}"), "95.3 %");
+        assert_eq!(show("{{ '0.5'|percent }}"), "50 %");
+        assert_eq!(show("{{ 'much'|percent }}"), "much");
         assert_eq!(show("{{ 1536|bytes }}"), "1.5 KiB");
         assert_eq!(show("{{ 5400|span }}"), "1h30m");
         assert_eq!(show("{{ 3.14159|number }}"), "3.142");

@@ -7,6 +7,7 @@ use signalbox_proto::api::Finding;
 use signalbox_proto::status::{Layer, Level};
 use signalbox_proto::units::Millis;
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 fn files(text: &str) -> BTreeMap<String, String> {
     BTreeMap::from([("rules.yaml".to_owned(), text.to_owned())])
@@ -259,19 +260,37 @@ fn any_edit() -> impl Strategy<Value = Edit> {
     ]
 }
 
+/// Every file that is right, read once.
+static RIGHT_FILES: LazyLock<Vec<(String, String)>> = LazyLock::new(|| {
+    let folders = ["deploy/rules", "deploy/examples/rules", "tests/configs/valid/rules"];
+    folders.into_iter().flat_map(yaml_files).collect()
+});
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 
     #[test]
     fn damaged_files_give_findings_and_never_a_panic(pick in any::<usize>(), edits in prop::collection::vec(any_edit(), 1..6)) {
-        let mut whole = yaml_files("deploy/rules");
-        whole.extend(yaml_files("deploy/examples/rules"));
-        whole.extend(yaml_files("tests/configs/valid/rules"));
-        let (name, text) = whole.swap_remove(pick % whole.len());
-        let damaged = BTreeMap::from([(name, edited(&text, &edits))]);
+        let (name, text) = &RIGHT_FILES[pick % RIGHT_FILES.len()];
+        let damaged = BTreeMap::from([(name.clone(), edited(text, &edits))]);
         let (ruleset, findings) = parse(&damaged);
         prop_assert_eq!(ruleset.is_none(), findings.iter().any(|finding| finding.error));
         let n_lines = damaged.values().map(|text| text.lines().count()).sum::<usize>();
         prop_assert!(findings.iter().all(|finding| finding.line <= n_lines + 1));
     }
+}
+
+#[test]
+fn every_whole_example_of_the_pages_is_accepted() {
+    let mut n_examples = 0;
+    for page in ["reference-rules.md", "howto-first-rule.md"] {
+        let text = std::fs::read_to_string(repository().join("docs").join(page)).unwrap();
+        let blocks = text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+        for block in blocks.filter(|block| !block.starts_with(' ')) {
+            let (ruleset, findings) = parse(&files(block));
+            assert!(ruleset.is_some(), "{page}: {}\n{block}", shown(&findings));
+            n_examples += 1;
+        }
+    }
+    assert!(n_examples >= 4, "only {n_examples} examples were found");
 }
