@@ -25,11 +25,6 @@ impl Tree {
         std::fs::write(path, text).unwrap();
     }
 
-    pub(crate) fn remove(&self, path: &str) {
-        let path = self.root().join(path);
-        if path.is_dir() { std::fs::remove_dir_all(path).unwrap() } else { std::fs::remove_file(path).unwrap() }
-    }
-
     /// Series by their text; fails when two series are the same.
     pub(crate) fn sample(&self, check: &mut dyn Check, at: Instant) -> Result<BTreeMap<String, f64>, CheckError> {
         sample(check, at)

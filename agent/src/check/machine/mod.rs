@@ -40,6 +40,7 @@ pub fn machine_checks(root: &Path) -> Vec<Box<dyn Check>> {
         Box::new(filefd::FileFd::new(root)),
         Box::new(vmstat::VmStat::new(root)),
         Box::new(netstat::Netstat::new(root)),
+        Box::new(netstat::Netstat6::new(root)),
         Box::new(sockstat::Sockstat::new(root)),
         Box::new(softnet::Softnet::new(root)),
         Box::new(time::Time::new(root)),

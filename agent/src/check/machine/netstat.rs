@@ -20,7 +20,13 @@ use std::path::Path;
 /// Watches protocols.
 pub(crate) struct Netstat {
     pairs: [(KeptFile, Vec<Heading>); 2],
-    snmp6: (KeptFile, Vec<Option<Field>>),
+    columns: Columns,
+}
+
+/// Watches the protocols of IPv6: a check of its own, for its source is dear.
+pub(crate) struct Netstat6 {
+    file: KeptFile,
+    told: Vec<Option<Field>>,
     columns: Columns,
 }
 
@@ -44,11 +50,7 @@ impl Netstat {
     /// `root` is `/`, or a tree like it.
     pub(crate) fn new(root: &Path) -> Netstat {
         let file = |name: &str| KeptFile::new(root.join("proc/net").join(name));
-        Netstat {
-            pairs: [(file("netstat"), Vec::new()), (file("snmp"), Vec::new())],
-            snmp6: (file("snmp6"), Vec::new()),
-            columns: Columns::default(),
-        }
+        Netstat { pairs: [(file("netstat"), Vec::new()), (file("snmp"), Vec::new())], columns: Columns::default() }
     }
 }
 
@@ -68,18 +70,43 @@ impl Check for Netstat {
             headings.iter().for_each(|heading| print.join(heading.print));
             print.number(headings.len() as u64);
         }
-        let (file, told) = &mut self.snmp6;
-        let there = file.read_if_there(at.mono, |text| read_lines(text, told, values))?;
-        if there.is_none() {
-            told.clear();
-        }
-        told.iter().flatten().for_each(|field| print.text(&field.raw));
-        let (pairs, snmp6) = (&self.pairs, &self.snmp6.1);
+        let pairs = &self.pairs;
         self.columns.keep(print, |add| {
             let columns = pairs.iter().flat_map(|(_, headings)| headings).flat_map(|heading| &heading.told);
-            columns.map(|(_, field)| field).chain(snmp6.iter().flatten()).for_each(|field| add_field(add, field));
+            columns.for_each(|(_, field)| add_field(add, field));
         });
         self.columns.finish("/proc/net/netstat", values)
+    }
+
+    fn layout(&self) -> &Layout {
+        self.columns.layout()
+    }
+}
+
+impl Netstat6 {
+    /// `root` is `/`, or a tree like it.
+    pub(crate) fn new(root: &Path) -> Netstat6 {
+        Netstat6 { file: KeptFile::new(root.join("proc/net/snmp6")), told: Vec::new(), columns: Columns::default() }
+    }
+}
+
+impl Check for Netstat6 {
+    fn name(&self) -> &str {
+        "netstat6"
+    }
+
+    fn sample(&mut self, at: Instant, values: &mut Vec<f64>) -> Result<(), CheckError> {
+        values.clear();
+        let told = &mut self.told;
+        let there = self.file.read_if_there(at.mono, |text| read_lines(text, told, values))?;
+        if there.is_none() {
+            self.told.clear();
+        }
+        let mut print = Fingerprint::new();
+        self.told.iter().flatten().for_each(|field| print.text(&field.raw));
+        let told = &self.told;
+        self.columns.keep(print, |add| told.iter().flatten().for_each(|field| add_field(add, field)));
+        self.columns.finish("/proc/net/snmp6", values)
     }
 
     fn layout(&self) -> &Layout {
@@ -253,7 +280,8 @@ mod tests {
     #[test]
     fn fields_are_named_by_protocol_as_in_node_exporter() {
         let tree = tree();
-        let series = tree.sample(&mut Netstat::new(tree.root()), at(0)).unwrap();
+        let mut series = tree.sample(&mut Netstat::new(tree.root()), at(0)).unwrap();
+        series.extend(tree.sample(&mut Netstat6::new(tree.root()), at(0)).unwrap());
         let told = [
             ("TcpExt_SyncookiesSent", 1.0),
             ("TcpExt_ListenDrops", 3.0),
@@ -281,8 +309,9 @@ mod tests {
     #[test]
     fn columns_and_lines_that_move_are_noticed() {
         let tree = tree();
-        let mut netstat = Netstat::new(tree.root());
+        let (mut netstat, mut netstat6) = (Netstat::new(tree.root()), Netstat6::new(tree.root()));
         tree.sample(&mut netstat, at(0)).unwrap();
+        tree.sample(&mut netstat6, at(0)).unwrap();
         tree.write(
             "proc/net/netstat",
             "TcpExt: New SyncookiesSent ListenDrops ListenOverflows\nTcpExt: 9 1 3 8\nNewExt: A\nNewExt: 1\n",
@@ -291,20 +320,16 @@ mod tests {
         let series = tree.sample(&mut netstat, at(1)).unwrap();
         assert_eq!(series["node_netstat_TcpExt_ListenDrops"], 3.0);
         assert_eq!(series["node_netstat_TcpExt_ListenOverflows"], 8.0);
+        assert!(!series.contains_key("node_netstat_IpExt_InOctets"));
+        let series = tree.sample(&mut netstat6, at(1)).unwrap();
         assert_eq!(series["node_netstat_Icmp6_InErrors"], 6.0);
         assert_eq!(series["node_netstat_Udp6_NoPorts"], 4.0);
-        assert!(!series.contains_key("node_netstat_IpExt_InOctets"));
     }
 
     #[test]
-    fn without_ipv6_the_rest_is_told() {
-        let tree = tree();
-        let mut netstat = Netstat::new(tree.root());
-        tree.sample(&mut netstat, at(0)).unwrap();
-        tree.remove("proc/net/snmp6");
-        let mut fresh = Netstat::new(tree.root());
-        let series = tree.sample(&mut fresh, at(0)).unwrap();
-        assert_eq!(series.len(), 12, "{series:?}");
+    fn without_ipv6_there_is_nothing_to_tell() {
+        let tree = Tree::new(&[]);
+        assert!(tree.sample(&mut Netstat6::new(tree.root()), at(0)).unwrap().is_empty());
     }
 
     #[test]

@@ -25,13 +25,17 @@ const CONNTRACK: [(&[u8], &str); 8] = [
 ];
 const TABLE: [&str; 3] =
     ["node_nf_conntrack_entries", "node_nf_conntrack_entries_limit", "signalbox_conntrack_used_ratio"];
+/// How often the table's limit is read: only people change it.
+const LIMIT_EVERY: Millis = Millis::from_secs(30);
 
 /// Watches the network's work.
 pub(crate) struct Softnet {
     softnet: KeptFile,
     conntrack: KeptFile,
     entries: KeptFile,
-    limit: KeptFile,
+    limit_file: KeptFile,
+    limit: Option<u64>,
+    limit_read: Option<Millis>,
     cpus: Vec<u64>,
     columns: Columns,
 }
@@ -44,7 +48,9 @@ impl Softnet {
             softnet: file("proc/net/softnet_stat"),
             conntrack: file("proc/net/stat/nf_conntrack"),
             entries: file("proc/sys/net/netfilter/nf_conntrack_count"),
-            limit: file("proc/sys/net/netfilter/nf_conntrack_max"),
+            limit_file: file("proc/sys/net/netfilter/nf_conntrack_max"),
+            limit: None,
+            limit_read: None,
             cpus: Vec::new(),
             columns: Columns::default(),
         }
@@ -53,8 +59,11 @@ impl Softnet {
     fn table(&mut self, now: Millis) -> Result<Option<[f64; 3]>, CheckError> {
         let single = |text: &[u8]| number(trim(text));
         let entries = self.entries.read_if_there(now, single)?.flatten();
-        let limit = self.limit.read_if_there(now, single)?.flatten();
-        Ok(entries.zip(limit).map(|(entries, limit)| {
+        if self.limit_read.is_none_or(|then| now >= then + LIMIT_EVERY) {
+            self.limit = self.limit_file.read_if_there(now, single)?.flatten();
+            self.limit_read = Some(now);
+        }
+        Ok(entries.zip(self.limit).map(|(entries, limit)| {
             let used = if limit == 0 { 0.0 } else { round4(entries as f64 / limit as f64) };
             [entries as f64, limit as f64, used]
         }))

@@ -5,6 +5,7 @@ use crate::check::file::KeptFile;
 use crate::check::text::{number, trim};
 use crate::check::{Check, CheckError, Instant, Layout};
 use crate::sys::adjtimex::{Discipline, read as read_discipline};
+use signalbox_proto::units::Millis;
 use std::path::Path;
 
 const TIMEX: [&str; 17] = [
@@ -29,9 +30,16 @@ const TIMEX: [&str; 17] = [
 /// Frequencies come in parts per million with 16 bits of fraction.
 const PPM: f64 = 1e6 * 65_536.0;
 
+/// How often entropy is read. It stands at 256 since Linux 5.18, and its files are
+/// among the dearest of their size.
+const ENTROPY_EVERY: Millis = Millis::from_secs(30);
+
 /// Watches the clock.
 pub(crate) struct Time {
-    entropy: [KeptFile; 2],
+    files: [KeptFile; 2],
+    /// Available and size of the pool, bits.
+    entropy: [Option<f64>; 2],
+    entropy_read: Option<Millis>,
     columns: Columns,
 }
 
@@ -39,7 +47,22 @@ impl Time {
     /// `root` is `/`, or a tree like it.
     pub(crate) fn new(root: &Path) -> Time {
         let file = |name: &str| KeptFile::new(root.join("proc/sys/kernel/random").join(name));
-        Time { entropy: [file("entropy_avail"), file("poolsize")], columns: Columns::default() }
+        Time {
+            files: [file("entropy_avail"), file("poolsize")],
+            entropy: [None; 2],
+            entropy_read: None,
+            columns: Columns::default(),
+        }
+    }
+
+    fn read_entropy(&mut self, now: Millis) -> Result<(), CheckError> {
+        if self.entropy_read.is_none_or(|then| now >= then + ENTROPY_EVERY) {
+            for (file, bits) in self.files.iter_mut().zip(&mut self.entropy) {
+                *bits = file.read_if_there(now, |text| number(trim(text)))?.flatten().map(|n| n as f64);
+            }
+            self.entropy_read = Some(now);
+        }
+        Ok(())
     }
 }
 
@@ -51,15 +74,12 @@ impl Check for Time {
     fn sample(&mut self, at: Instant, values: &mut Vec<f64>) -> Result<(), CheckError> {
         values.clear();
         values.push(at.wall.0 as f64 / 1000.0);
-        let [available, size] = &mut self.entropy;
-        let single = |text: &[u8]| number(trim(text)).map(|n| n as f64);
-        let available = available.read_if_there(at.mono, single)?.flatten();
-        let size = size.read_if_there(at.mono, single)?.flatten();
-        values.extend(available);
-        values.extend(size);
+        self.read_entropy(at.mono)?;
+        values.extend(self.entropy.iter().flatten());
         // A sandbox may forbid the call; then the host does not tell.
         let discipline = read_discipline().ok();
         values.extend(discipline.iter().flat_map(timex));
+        let [available, size] = self.entropy;
         let shown = [true, available.is_some(), size.is_some(), discipline.is_some()];
         let mut print = Fingerprint::new();
         shown.iter().for_each(|shown| print.number(u64::from(*shown)));
