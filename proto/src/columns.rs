@@ -275,7 +275,7 @@ fn put_value(out: &mut Vec<u8>, cell: &mut Cell, value: f64) {
 /// `exponent` is at most [`EXPONENT_MAX`].
 pub fn mantissa_of(value: f64, exponent: u8) -> Option<i64> {
     let rounded = (value * POW10[usize::from(exponent)]).round();
-    if !(rounded.abs() <= MANTISSA_MAX) {
+    if rounded.is_nan() || rounded.abs() > MANTISSA_MAX {
         return None;
     }
     #[allow(clippy::cast_possible_truncation, reason = "at most 2^53")]

@@ -51,11 +51,8 @@ impl Sink {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").context("bind the sink")?;
         listener.set_nonblocking(true)?;
         let port = listener.local_addr()?.port();
-        let log = Arc::new(Log {
-            deliveries: Mutex::default(),
-            answer: AtomicU16::new(200),
-            clock: SystemClock::start(),
-        });
+        let log =
+            Arc::new(Log { deliveries: Mutex::default(), answer: AtomicU16::new(200), clock: SystemClock::start() });
         let router = Router::new().route("/{*any}", post(take)).with_state(Arc::clone(&log));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         std::thread::spawn(move || {

@@ -147,8 +147,18 @@ fn only_the_store_names_rocksdb_and_only_the_edges_name_wire_types() {
             if line.contains("rocksdb::") && !name.starts_with("collector/src/store/") {
                 faults.push(format!("{name} names rocksdb"));
             }
-            let edge = ["proto/src/wire", "collector/src/ingest", "agent/src/transport", "agent/src/wire", "agent/tests", "tests/"];
-            if line.contains("wire::v1") && !edge.iter().any(|edge| name.starts_with(edge)) && !name.ends_with("tidy.rs") {
+            let edge = [
+                "proto/src/wire",
+                "collector/src/ingest",
+                "agent/src/transport",
+                "agent/src/wire",
+                "agent/tests",
+                "tests/",
+            ];
+            if line.contains("wire::v1")
+                && !edge.iter().any(|edge| name.starts_with(edge))
+                && !name.ends_with("tidy.rs")
+            {
                 faults.push(format!("{name} names generated wire types"));
             }
         }

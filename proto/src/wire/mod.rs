@@ -12,3 +12,8 @@ pub mod encode;
 pub mod v1 {
     tonic::include_proto!("signalbox.v1");
 }
+
+/// Size of a batch as a protobuf message, bytes.
+pub fn batch_bytes(batch: &crate::samples::Batch) -> usize {
+    prost::Message::encoded_len(&v1::Batch::from(batch))
+}

@@ -1,0 +1,127 @@
+//! A thousand agents that speak the real protocol, as fast as the collector
+//! acknowledges.
+
+use crate::cost::Cost;
+use crate::data::{self, Recording};
+use crate::report::Report;
+use anyhow::{Context, Result};
+use e2e::process::Collector;
+use e2e::speaker::{Session, Speaker};
+use signalbox_proto::clock::{Clock, SystemClock};
+use signalbox_proto::names::{AgentId, Labels};
+use signalbox_proto::units::{Millis, UnixMillis};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use tokio::sync::Semaphore;
+
+/// Agents that send at the same time; the rest wait for their turn in a tick.
+const SENDING: usize = 64;
+/// Ticks that an agent sends before it waits for their acknowledgement.
+const WINDOW: usize = 20;
+
+struct Load {
+    recording: Recording,
+    endpoint: String,
+    start: UnixMillis,
+    wire_bytes: AtomicU64,
+    sending: Semaphore,
+}
+
+pub(crate) fn run(agents: usize, series: usize, ticks: usize, data: Option<&Path>, report: &mut Report) -> Result<()> {
+    let recording = match data {
+        Some(folder) => data::recorded(folder, series, ticks)?,
+        None => data::synthetic(series, ticks)?,
+    };
+    let folder = tempfile::tempdir()?;
+    let rules = format!(
+        "rules:\n  - id: every-host\n    selector: '{}'\n    red: '> 1e18'\n    owner: ops\n    sop: none\n",
+        recording.series[series - 1].metric().unwrap_or_default()
+    );
+    let collector = Collector::start(folder.path(), &[("bench.yaml", &rules)])?;
+    let clock = SystemClock::start();
+    let span = i64::try_from(ticks)? * 1000;
+    let load = Arc::new(Load {
+        recording,
+        endpoint: collector.endpoint(),
+        start: clock.wall().shifted(-span),
+        wire_bytes: AtomicU64::new(0),
+        sending: Semaphore::new(SENDING),
+    });
+    let empty = Cost::of(collector.process.pid())?;
+    let (before, after, wall_ms) = drive(&load, agents, ticks, collector.process.pid(), &clock)?;
+    #[allow(clippy::cast_precision_loss)]
+    {
+        let samples = (agents * series * ticks) as f64;
+        let cpu_s = (after.cpu_ns - before.cpu_ns) as f64 / 1e9;
+        let note = format!("{agents} agents x {series} series x {ticks} ticks, {}", load.recording.source);
+        report.add("ingest", samples / cpu_s, "samples/CPU s", note.clone());
+        report.add("ingest, wall", samples * 1000.0 / wall_ms, "samples/s", "every batch acknowledged (synced)");
+        let wire = load.wire_bytes.load(Ordering::SeqCst) as f64;
+        report.add("wire", wire / samples, "B/sample", "protobuf messages, key batches and dictionaries included");
+        let grown = after.rss_kib.saturating_sub(empty.rss_kib) as f64 * 1024.0;
+        report.add("memory", grown / (agents * series) as f64, "B/series", "RSS over the empty collector");
+        let disk = folder_bytes(&folder.path().join("data")) as f64;
+        report.add("disk", disk / samples, "B/sample", "whole data folder, WAL and journal included");
+    }
+    Ok(())
+}
+
+fn drive(load: &Arc<Load>, agents: usize, ticks: usize, pid: u32, clock: &SystemClock) -> Result<(Cost, Cost, f64)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let before = Cost::of(pid)?;
+        let began = clock.mono();
+        let mut running = tokio::task::JoinSet::new();
+        for agent in 0..agents {
+            running.spawn(one_agent(Arc::clone(load), agent, ticks));
+        }
+        while let Some(ended) = running.join_next().await {
+            ended.context("a sender panicked")??;
+        }
+        #[allow(clippy::cast_precision_loss)]
+        let wall_ms = (clock.mono().0 - began.0) as f64;
+        Ok((before, Cost::of(pid)?, wall_ms))
+    })
+}
+
+async fn one_agent(load: Arc<Load>, agent: usize, ticks: usize) -> Result<()> {
+    let id = AgentId::parse(&format!("bench-{agent}"))?;
+    let host = |labels: &Labels| labels.with(&[("host", id.as_str())]);
+    let series = load.recording.series.iter().map(host).collect::<Result<Vec<_>, _>>()?;
+    let mut speaker = Speaker::new(id, 1, series, Millis(1000));
+    let hello = speaker.hello(load.start, vec![1]);
+    let mut session = Session::open(&load.endpoint, &hello).await?;
+    let rows = &load.recording.ticks;
+    for first in (0..ticks).step_by(WINDOW) {
+        let turn = load.sending.acquire().await?;
+        let last = (first + WINDOW).min(ticks);
+        for tick in first..last {
+            let ms = u64::try_from(tick)? * 1000;
+            let values = &rows[(tick + agent * 61) % rows.len()];
+            let batch = speaker.batch(load.start + Millis(ms), Millis(ms), values);
+            let size = prost_size(&batch);
+            load.wire_bytes.fetch_add(size, Ordering::Relaxed);
+            session.send(&batch).await?;
+        }
+        drop(turn);
+        session.acked_up_to(1, u64::try_from(last)?).await?;
+    }
+    Ok(())
+}
+
+fn prost_size(batch: &signalbox_proto::samples::Batch) -> u64 {
+    // Five bytes of gRPC frame header come on top of the message.
+    signalbox_proto::wire::batch_bytes(batch) as u64 + 5
+}
+
+fn folder_bytes(folder: &Path) -> u64 {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(meta) if meta.is_dir() => folder_bytes(&entry.path()),
+            Ok(meta) => meta.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
