@@ -1,5 +1,7 @@
 //! The client against a real server: promises that an operator at 3 AM relies on.
 
+#![allow(clippy::unwrap_used, reason = "what a test needs and does not get fails it")]
+
 mod support;
 
 use signalbox_ctl::client::{ANSWER_LIMIT, Client, ClientError};

@@ -1,5 +1,7 @@
 //! The command as scripts, schedulers and people see it: exit codes, output, errors.
 
+#![allow(clippy::unwrap_used, reason = "what a test needs and does not get fails it")]
+
 mod support;
 
 use clap::CommandFactory;
