@@ -1,0 +1,218 @@
+//! One agent's stream: Hello first, then whatever it has to say.
+//!
+//! Two halves run side by side: one reads messages into the writer's inbox, waiting
+//! for room there; the other passes acknowledgements on. The first to end ends both.
+
+use crate::shared::Shared;
+use crate::writer::inbox::{Inbox, Marks, Message};
+use crate::writer::stream::{Fault, Pending, StreamOut, Throttle};
+use signalbox_proto::samples::{Batch, Hello};
+use signalbox_proto::units::UnixMillis;
+use signalbox_proto::wire::v1::stream_request::Message as Said;
+use signalbox_proto::wire::v1::stream_response::Message as Answer;
+use signalbox_proto::wire::v1::{self, StreamRequest, StreamResponse};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot, watch};
+use tonic::{Status, Streaming};
+
+/// Hello must come within this.
+const HELLO: Duration = Duration::from_secs(30);
+/// Between two looks whether ingest may go on.
+const THROTTLED: Duration = Duration::from_millis(250);
+/// Batches held while ingest waits; an agent that sends on is told to come back later.
+const HELD_MAX: usize = 64;
+
+/// One stream.
+pub(super) struct Session {
+    shared: Arc<Shared>,
+    inbox: Inbox,
+    answers: mpsc::Sender<Result<StreamResponse, Status>>,
+}
+
+/// How the reading half ended.
+enum End {
+    /// The agent closed the stream, or it broke.
+    Closed,
+    /// It said goodbye first.
+    Goodbye(String),
+    /// The agent's fault, or ours: this is told.
+    Fault(Status),
+}
+
+fn stopping() -> Status {
+    Status::unavailable("the collector is stopping")
+}
+
+impl Session {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        inbox: Inbox,
+        answers: mpsc::Sender<Result<StreamResponse, Status>>,
+    ) -> Session {
+        Session { shared, inbox, answers }
+    }
+
+    pub(super) async fn run(self, mut said: Streaming<StreamRequest>, mut stop: watch::Receiver<bool>) {
+        let greeted = tokio::select! {
+            greeted = self.greet(&mut said) => greeted,
+            _ = stop.wait_for(|stop| *stop) => Err(stopping()),
+        };
+        let stream = match greeted {
+            Ok(stream) => stream,
+            Err(status) => return self.refuse(status).await,
+        };
+        let end = tokio::select! {
+            end = self.listen(&mut said, &stream) => end,
+            status = self.answer(&stream) => End::Fault(status),
+            _ = stop.wait_for(|stop| *stop) => {
+                // Not the agent's doing: it is not reported as gone.
+                return self.refuse(stopping()).await;
+            }
+        };
+        let (goodbye, status) = match end {
+            End::Closed => (None, None),
+            End::Goodbye(reason) => (Some(reason), None),
+            End::Fault(status) => (None, Some(status)),
+        };
+        if self.inbox.send(Message::Disconnected { stream, goodbye }).await.is_err() {
+            tracing::debug!("a stream ended after the writer");
+        }
+        if let Some(status) = status {
+            self.refuse(status).await;
+        }
+    }
+
+    async fn refuse(&self, status: Status) {
+        tracing::debug!(%status, "a stream is ended");
+        // The peer may be gone already.
+        let _gone = self.answers.send(Err(status)).await;
+    }
+
+    /// Hello, and where to resume.
+    async fn greet(&self, said: &mut Streaming<StreamRequest>) -> Result<Arc<StreamOut>, Status> {
+        let first = tokio::time::timeout(HELLO, said.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no Hello within 30 s"))??;
+        let Some(Said::Hello(hello)) = first.and_then(|first| first.message) else {
+            return Err(Status::failed_precondition("the first message of a stream must be Hello"));
+        };
+        let hello = Hello::try_from(hello).map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let stream = Arc::new(StreamOut::new(hello.agent.clone()));
+        let (reply, marks) = oneshot::channel();
+        let message = Message::Connected { hello, stream: Arc::clone(&stream), reply };
+        self.inbox.send(message).await.map_err(|_| stopping())?;
+        let marks: Marks = marks
+            .await
+            .map_err(|_| Status::resource_exhausted("the collector's disk is full, try again later"))?
+            .map_err(Status::already_exists)?;
+        for (epoch, seq) in marks {
+            self.say(Answer::Ack(v1::Ack { epoch, seq })).await?;
+        }
+        Ok(stream)
+    }
+
+    async fn say(&self, answer: Answer) -> Result<(), Status> {
+        let answer = StreamResponse { message: Some(answer) };
+        self.answers.send(Ok(answer)).await.map_err(|_| Status::cancelled("the agent is gone"))
+    }
+
+    /// Passes on what the writer tells, until it tells the end.
+    async fn answer(&self, stream: &StreamOut) -> Status {
+        loop {
+            let Pending { acks, throttle, fault } = stream.told().await;
+            let acks = acks.into_iter().map(|(epoch, seq)| Answer::Ack(v1::Ack { epoch, seq }));
+            let throttle = throttle.map(|Throttle { pause, reason }| {
+                Answer::Throttle(v1::Throttle { pause_ms: u32::try_from(pause.0).unwrap_or(u32::MAX), reason })
+            });
+            for answer in acks.chain(throttle) {
+                if let Err(status) = self.say(answer).await {
+                    return status;
+                }
+            }
+            if let Some(fault) = fault {
+                return status_of(fault);
+            }
+        }
+    }
+
+    async fn listen(&self, said: &mut Streaming<StreamRequest>, stream: &Arc<StreamOut>) -> End {
+        let mut held = std::collections::VecDeque::new();
+        loop {
+            let next = tokio::select! {
+                next = said.message() => Some(next),
+                () = tokio::time::sleep(THROTTLED), if !held.is_empty() => None,
+            };
+            let message = match next {
+                None => None,
+                Some(Ok(Some(message))) => Some(message),
+                Some(Ok(None)) => return End::Closed,
+                Some(Err(status)) if is_gone(&status) => return End::Closed,
+                Some(Err(status)) => return End::Fault(status),
+            };
+            let message = match message.map(|message| self.understand(message, stream)).transpose() {
+                Ok(Some(Heard::Goodbye(reason))) => return End::Goodbye(reason),
+                Ok(Some(Heard::Message(message))) => Some(message),
+                Ok(Some(Heard::Batch(message))) => {
+                    held.push_back(message);
+                    None
+                }
+                Ok(None) => None,
+                Err(status) => return End::Fault(status),
+            };
+            if self.shared.is_throttled() {
+                if held.len() > HELD_MAX {
+                    return End::Fault(Status::resource_exhausted("the collector's disk is low, try again later"));
+                }
+            } else {
+                while let Some(batch) = held.pop_front() {
+                    if self.inbox.send(batch).await.is_err() {
+                        return End::Fault(stopping());
+                    }
+                }
+            }
+            if let Some(message) = message
+                && self.inbox.send(message).await.is_err()
+            {
+                return End::Fault(stopping());
+            }
+        }
+    }
+
+    fn understand(&self, request: StreamRequest, stream: &Arc<StreamOut>) -> Result<Heard, Status> {
+        let stream = Arc::clone(stream);
+        match request.message {
+            Some(Said::Batch(batch)) => {
+                let batch = Batch::try_from(batch).map_err(|error| Status::invalid_argument(error.to_string()))?;
+                Ok(Heard::Batch(Message::Batch { stream, batch }))
+            }
+            Some(Said::Heartbeat(heartbeat)) => {
+                let v1::Heartbeat { wall_ms, n_backlog, .. } = heartbeat;
+                Ok(Heard::Message(Message::Heartbeat { stream, wall: UnixMillis(wall_ms), n_backlog }))
+            }
+            Some(Said::Goodbye(goodbye)) => Ok(Heard::Goodbye(goodbye.reason)),
+            Some(Said::Hello(_)) => Err(Status::failed_precondition("Hello comes once, as the first message")),
+            None => Err(Status::invalid_argument("a message of a kind that this collector does not know")),
+        }
+    }
+}
+
+/// A message in domain form.
+enum Heard {
+    Batch(Message),
+    Message(Message),
+    Goodbye(String),
+}
+
+/// True when there is nobody left to tell.
+fn is_gone(status: &Status) -> bool {
+    matches!(status.code(), tonic::Code::Cancelled | tonic::Code::Unavailable | tonic::Code::Unknown)
+}
+
+fn status_of(fault: Fault) -> Status {
+    match fault {
+        Fault::Invalid(why) => Status::invalid_argument(why),
+        Fault::Gap(why) => Status::failed_precondition(why),
+        Fault::Replaced => Status::aborted("a newer stream of this agent took this one's place"),
+        Fault::Refused(why) | Fault::Limit(why) => Status::resource_exhausted(why),
+    }
+}

@@ -1,0 +1,116 @@
+//! What the writer remembers of each agent: its stream, marks and lanes.
+
+use super::sieve::ShapeWatch;
+use super::stream::StreamOut;
+use crate::shared::LaneCell;
+use signalbox_engine::event::SeriesId;
+use signalbox_proto::names::AgentId;
+use signalbox_proto::units::UnixMillis;
+use signalbox_tsdb::keys::AgentNo;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+/// Agents that one store takes.
+pub(crate) const AGENTS_MAX: usize = 100_000;
+/// Epochs of one agent that are open at a time: one is live, the others drain.
+pub(crate) const LANES_PER_AGENT_MAX: usize = 64;
+/// Marks that are kept for one agent; the oldest go first.
+pub(crate) const MARKS_PER_AGENT_MAX: usize = signalbox_proto::limits::EPOCHS_PER_HELLO_MAX;
+
+/// One epoch of an agent.
+#[derive(Debug)]
+pub(crate) struct LaneEntry {
+    /// Shared with readers.
+    pub(crate) cell: Arc<LaneCell>,
+    /// By shape: what rules watch of it; none until its first tick.
+    pub(crate) shapes: Vec<Option<ShapeWatch>>,
+    /// When its last batch came.
+    pub(crate) last_received: UnixMillis,
+}
+
+/// One agent.
+#[derive(Debug)]
+pub(crate) struct AgentEntry {
+    /// Who.
+    pub(crate) id: AgentId,
+    /// Its number in the store.
+    pub(crate) no: AgentNo,
+    /// The stream that stands.
+    pub(crate) stream: Option<Arc<StreamOut>>,
+    /// Boot id that the stream's Hello named.
+    pub(crate) boot_id: String,
+    /// Highest durable sequence by epoch.
+    pub(crate) marks: BTreeMap<u64, u64>,
+    /// Open lanes by epoch.
+    pub(crate) lanes: BTreeMap<u64, LaneEntry>,
+    /// The greatest epoch that it ever named: only this one is live.
+    pub(crate) live_epoch: u64,
+    /// Series under its name.
+    pub(crate) n_series: usize,
+    /// Watched series of each check, as last told to the engine.
+    pub(crate) layouts: HashMap<Arc<str>, Arc<[SeriesId]>>,
+}
+
+impl AgentEntry {
+    fn new(id: AgentId, no: AgentNo) -> AgentEntry {
+        AgentEntry {
+            id,
+            no,
+            stream: None,
+            boot_id: String::new(),
+            marks: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            live_epoch: 0,
+            n_series: 0,
+            layouts: HashMap::new(),
+        }
+    }
+
+    /// True when this is the stream that stands.
+    pub(crate) fn is_current(&self, stream: &Arc<StreamOut>) -> bool {
+        self.stream.as_ref().is_some_and(|own| Arc::ptr_eq(own, stream))
+    }
+}
+
+/// All agents, by number and by id.
+#[derive(Debug, Default)]
+pub(crate) struct Agents {
+    entries: Vec<AgentEntry>,
+    numbers: HashMap<AgentId, AgentNo>,
+}
+
+impl Agents {
+    /// The entry of a known agent.
+    pub(crate) fn find(&mut self, id: &AgentId) -> Option<&mut AgentEntry> {
+        let no = self.numbers.get(id)?;
+        self.entries.get_mut(no.0 as usize)
+    }
+
+    /// The entry of this number.
+    pub(crate) fn get_mut(&mut self, no: AgentNo) -> Option<&mut AgentEntry> {
+        self.entries.get_mut(no.0 as usize)
+    }
+
+    /// Adds an agent under the next number; none when there are too many.
+    pub(crate) fn add(&mut self, id: AgentId) -> Option<&mut AgentEntry> {
+        if self.entries.len() >= AGENTS_MAX {
+            return None;
+        }
+        let no = AgentNo(u32::try_from(self.entries.len()).unwrap_or(u32::MAX));
+        self.numbers.insert(id.clone(), no);
+        self.entries.push(AgentEntry::new(id, no));
+        self.entries.last_mut()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &AgentEntry> {
+        self.entries.iter()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut AgentEntry> {
+        self.entries.iter_mut()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+}

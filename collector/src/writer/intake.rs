@@ -1,0 +1,383 @@
+//! A turn's messages become events for the engine and rows for the store.
+//!
+//! Nothing here decides about levels, and nothing is durable yet: lanes and marks
+//! run ahead of the disk until the turn commits, and a turn that the store refuses
+//! makes the writer read them back.
+
+use super::agents::{AgentEntry, Agents, LANES_PER_AGENT_MAX, LaneEntry};
+use super::inbox::{Marks, Message, Queued};
+use super::restore;
+use super::sieve::{ShapeWatch, Sieve};
+use super::stream::{Fault, StreamOut};
+use crate::handle::HandleError;
+use crate::shared::{LaneCell, Problem, Shared};
+use crate::store::{Commit, Family, keys};
+use signalbox_engine::decision::Answer;
+use signalbox_engine::engine::Engine;
+use signalbox_engine::event::{AgentHello, Event, SampledTick, SeriesId, Stamped};
+use signalbox_proto::limits::SERIES_PER_AGENT_MAX;
+use signalbox_proto::names::{AgentId, Labels};
+use signalbox_proto::samples::{Batch, Hello};
+use signalbox_proto::units::UnixMillis;
+use signalbox_tsdb::head::{Lane, LaneError, TickView};
+use signalbox_tsdb::index::SeriesIndex;
+use signalbox_tsdb::journal::Record;
+use signalbox_tsdb::keys::{AgentNo, Journal};
+use signalbox_tsdb::{SeriesId as StoredId, dictionary};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::oneshot;
+
+/// The label that says whose a series is: always the agent's id.
+pub(crate) const HOST: &str = "host";
+
+/// What a turn makes of its messages.
+#[derive(Debug, Default)]
+pub(crate) struct Intake {
+    /// For the engine, in order.
+    pub(crate) events: Vec<Stamped>,
+    /// Rows besides the engine's.
+    pub(crate) commit: Commit,
+    /// Marks that move, each once.
+    pub(crate) marks: BTreeMap<(AgentNo, u64), u64>,
+    /// Who is told what once it is durable.
+    pub(crate) acks: Vec<(Arc<StreamOut>, u64, u64)>,
+    /// Answers to Hellos.
+    pub(crate) hellos: Vec<(oneshot::Sender<Result<Marks, String>>, Marks)>,
+    /// Where answers to commands go, in their order.
+    pub(crate) commands: Vec<oneshot::Sender<Result<Answer, HandleError>>>,
+    /// Who waits for rules to be in force.
+    pub(crate) reloads: Vec<oneshot::Sender<()>>,
+    /// Lanes that took something.
+    pub(crate) touched: Vec<(AgentNo, u64)>,
+    /// Rules came into force.
+    pub(crate) has_rules: bool,
+    /// Series that the engine was told about.
+    pub(crate) announced: Vec<SeriesId>,
+    /// Chunks that this turn commits: then the lane's copy can go.
+    pub(crate) sealed: Vec<(AgentNo, u64)>,
+    /// Samples of kept series.
+    pub(crate) n_samples: u64,
+    /// Commit now, then end.
+    pub(crate) stop: bool,
+}
+
+impl Intake {
+    pub(crate) fn event(&mut self, at: UnixMillis, event: Event) {
+        self.events.push(Stamped { at, event });
+    }
+}
+
+/// The parts of the writer that messages change.
+pub(crate) struct Taker<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) engine: &'a Engine,
+    pub(crate) agents: &'a mut Agents,
+    pub(crate) sieve: &'a mut Sieve,
+    pub(crate) at: UnixMillis,
+    pub(crate) out: Intake,
+}
+
+impl Taker<'_> {
+    pub(crate) fn take(&mut self, queued: Queued) {
+        let at = self.at;
+        match queued.message {
+            Message::Connected { hello, stream, reply } => self.connect(hello, stream, reply),
+            Message::Batch { stream, batch } => {
+                if !stream.is_ended()
+                    && let Err(fault) = self.batch(&stream, batch)
+                {
+                    metrics::counter!("signalbox_batches_refused_total").increment(1);
+                    stream.end(fault);
+                }
+            }
+            Message::Heartbeat { stream, wall, n_backlog } => {
+                if self.is_current(&stream) {
+                    self.out.event(at, Event::AgentHeartbeat { agent: stream.agent().clone(), wall, n_backlog });
+                }
+            }
+            Message::Disconnected { stream, goodbye } => self.disconnect(&stream, goodbye),
+            Message::Command { command, reply } => {
+                self.out.commands.push(reply);
+                self.out.event(at, Event::Command(command));
+            }
+            Message::Delivery { key, outcome } => self.out.event(at, Event::Delivery { key, outcome }),
+            Message::Rules { rules, files, reply } => {
+                self.shared.set_rules(Arc::clone(&rules), files);
+                self.out.reloads.push(reply);
+                self.out.has_rules = true;
+                self.out.event(at, Event::Rules(rules));
+            }
+            Message::Sealed(sealed) => sealed.into_commit(self.agents, &mut self.out),
+            Message::Swept(sweep) => sweep.into_commit(&mut self.out.commit),
+            Message::Stop => self.out.stop = true,
+        }
+    }
+
+    fn is_current(&mut self, stream: &Arc<StreamOut>) -> bool {
+        self.agents.find(stream.agent()).is_some_and(|entry| entry.is_current(stream))
+    }
+
+    fn connect(&mut self, hello: Hello, stream: Arc<StreamOut>, reply: oneshot::Sender<Result<Marks, String>>) {
+        match self.admit(&hello, &stream) {
+            Ok(marks) => {
+                let Hello { agent, boot_id, version, labels, wall, checks, .. } = hello;
+                let hello = AgentHello { agent, boot_id, version, labels, checks, wall };
+                self.out.event(self.at, Event::AgentConnected(hello));
+                self.out.hellos.push((reply, marks));
+            }
+            Err(why) => {
+                metrics::counter!("signalbox_streams_refused_total").increment(1);
+                tracing::warn!(agent = %hello.agent, why, "a stream was refused");
+                let _gone = reply.send(Err(why));
+            }
+        }
+    }
+
+    fn admit(&mut self, hello: &Hello, stream: &Arc<StreamOut>) -> Result<Marks, String> {
+        if self.agents.find(&hello.agent).is_none() {
+            self.register(&hello.agent)?;
+        }
+        let entry = self.agents.find(&hello.agent).expect("registered above");
+        if let Some(old) = entry.stream.take_if(|old| !old.is_ended()) {
+            if entry.boot_id != hello.boot_id {
+                let why = format!(
+                    "agent id {} is in use by another machine: boot id {:?} streams, {:?} is refused",
+                    hello.agent, entry.boot_id, hello.boot_id
+                );
+                entry.stream = Some(old);
+                self.shared.set_problem(Problem::IdentityTwice, Some(why.clone()));
+                return Err(why);
+            }
+            old.end(Fault::Replaced);
+        }
+        entry.stream = Some(Arc::clone(stream));
+        entry.boot_id.clone_from(&hello.boot_id);
+        entry.live_epoch = hello.epochs.iter().copied().fold(entry.live_epoch, u64::max);
+        Ok(hello.epochs.iter().map(|&epoch| (epoch, entry.marks.get(&epoch).copied().unwrap_or(0))).collect())
+    }
+
+    fn register(&mut self, agent: &AgentId) -> Result<(), String> {
+        let entry = self.agents.add(agent.clone()).ok_or("the collector takes no more agents")?;
+        let no = entry.no;
+        self.out.commit.put(Family::Meta, keys::agent(no), restore::encode_agent(agent));
+        self.shared.catalogue_mut().numbers.insert(agent.clone(), no);
+        Ok(())
+    }
+
+    fn disconnect(&mut self, stream: &Arc<StreamOut>, goodbye: Option<String>) {
+        let Some(entry) = self.agents.find(stream.agent()) else { return };
+        if entry.is_current(stream) {
+            entry.stream = None;
+            self.out.event(self.at, Event::AgentDisconnected { agent: stream.agent().clone(), goodbye });
+        }
+    }
+
+    fn batch(&mut self, stream: &Arc<StreamOut>, batch: Batch) -> Result<(), Fault> {
+        let Some(entry) = self.agents.find(stream.agent()).filter(|entry| entry.is_current(stream)) else {
+            return Err(Fault::Replaced);
+        };
+        let (epoch, seq) = (batch.epoch, batch.seq);
+        let mark = entry.marks.get(&epoch).copied().unwrap_or(0);
+        if seq <= mark {
+            // Its state is in the lane already, from when it came first.
+            metrics::counter!("signalbox_batches_duplicate_total").increment(1);
+            self.out.acks.push((Arc::clone(stream), epoch, mark));
+            return Ok(());
+        }
+        entry.live_epoch = entry.live_epoch.max(epoch);
+        open_lane(entry, epoch, self.shared)?;
+        let refs = map_series(entry, &batch, self.shared, &mut self.out.commit)?;
+        let record = Record {
+            epoch,
+            seq,
+            received: self.at,
+            wall: batch.wall,
+            key: batch.key,
+            refs,
+            shapes: batch.shapes,
+            columns: batch.columns,
+        };
+        let ticks = self.append(stream.agent(), &record)?;
+        let entry = self.agents.find(stream.agent()).expect("found above");
+        let key = Journal { agent: entry.no, epoch, seq }.encode();
+        self.out.commit.put(Family::Journal, key, record.encode());
+        entry.marks.insert(epoch, seq);
+        self.out.marks.insert((entry.no, epoch), seq);
+        self.out.touched.push((entry.no, epoch));
+        self.out.acks.push((Arc::clone(stream), epoch, seq));
+        let (agent, live) = (entry.id.clone(), epoch == entry.live_epoch);
+        for event in batch.events {
+            self.out.event(self.at, Event::Agent { agent: agent.clone(), event });
+        }
+        if !ticks.is_empty() {
+            self.out.event(self.at, Event::Samples { agent: agent.clone(), live, ticks });
+        }
+        for result in batch.results {
+            self.out.event(self.at, Event::Result { agent: agent.clone(), result });
+        }
+        Ok(())
+    }
+
+    /// Decodes the batch, once, and sieves its ticks.
+    fn append(&mut self, agent: &AgentId, record: &Record) -> Result<Vec<SampledTick>, Fault> {
+        let entry = self.agents.find(agent).expect("the caller found it");
+        let live = record.epoch == entry.live_epoch;
+        let lane = entry.lanes.get_mut(&record.epoch).expect("the caller opened it");
+        for shape in &record.shapes {
+            // Said anew, so possibly changed since it was forgotten.
+            if let Some(watch) = lane.shapes.get_mut(shape.shape as usize) {
+                *watch = None;
+            }
+        }
+        lane.last_received = self.at;
+        let index = self.shared.index();
+        let mut ticks = Vec::new();
+        let mut news = News { at: self.at, agent, engine: self.engine, index: &index, out: &mut self.out };
+        let (sieve, shapes, layouts) = (&mut *self.sieve, &mut lane.shapes, &mut entry.layouts);
+        let visit = |tick: &TickView<'_>| {
+            let at = tick.shape() as usize;
+            if shapes.len() <= at {
+                shapes.resize(at + 1, None);
+            }
+            if shapes[at].is_none() {
+                let watch = news.learn(tick, sieve);
+                if live {
+                    news.lay_out(&watch, layouts);
+                }
+                shapes[at] = Some(watch);
+            }
+            let watch = shapes[at].as_ref().expect("learnt above");
+            ticks.extend(sieve.pass(tick, watch, live));
+        };
+        let appended = lane.cell.write().lane.append(record, visit).map_err(fault_of)?;
+        self.out.n_samples += appended.n_samples;
+        metrics::counter!("signalbox_samples_refused_total").increment(appended.n_refused);
+        metrics::counter!("signalbox_samples_outside_total").increment(appended.n_outside);
+        Ok(ticks)
+    }
+}
+
+fn fault_of(error: LaneError) -> Fault {
+    match error {
+        LaneError::Sequence { .. } => Fault::Gap(error.to_string()),
+        LaneError::Full { .. } => Fault::Refused(error.to_string()),
+        error => Fault::Invalid(error.to_string()),
+    }
+}
+
+fn open_lane(entry: &mut AgentEntry, epoch: u64, shared: &Shared) -> Result<(), Fault> {
+    if entry.lanes.contains_key(&epoch) {
+        return Ok(());
+    }
+    if entry.lanes.len() >= LANES_PER_AGENT_MAX {
+        return Err(Fault::Limit(format!("over {LANES_PER_AGENT_MAX} epochs of one agent are open")));
+    }
+    let cell = Arc::new(LaneCell::new(Lane::new(epoch)));
+    shared.catalogue_mut().lanes.entry(entry.no).or_default().insert(epoch, Arc::clone(&cell));
+    let lane = LaneEntry { cell, shapes: Vec::new(), last_received: UnixMillis::MIN };
+    entry.lanes.insert(epoch, lane);
+    Ok(())
+}
+
+/// Series of the batch in the store's ids; new ones get a dictionary row, or are
+/// refused at a limit while known ones go on.
+fn map_series(
+    entry: &mut AgentEntry,
+    batch: &Batch,
+    shared: &Shared,
+    commit: &mut Commit,
+) -> Result<Vec<(u32, StoredId)>, Fault> {
+    if batch.series.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut refs = Vec::with_capacity(batch.series.len());
+    let mut index = shared.index_mut();
+    for series in &batch.series {
+        let owned: Labels;
+        let labels = if series.labels.get(HOST) == Some(entry.id.as_str()) {
+            &series.labels
+        } else {
+            owned = series.labels.with(&[(HOST, entry.id.as_str())]).map_err(|why| Fault::Invalid(why.to_string()))?;
+            &owned
+        };
+        let id = match index.get(labels) {
+            Some(id) => id,
+            None if entry.n_series >= SERIES_PER_AGENT_MAX => refuse_series(shared, &entry.id, "agent"),
+            None => match index.get_or_insert(labels) {
+                Ok((id, _)) => {
+                    entry.n_series += 1;
+                    commit.put(Family::Series, signalbox_tsdb::keys::series(id), dictionary::encode(labels));
+                    id
+                }
+                Err(_) => refuse_series(shared, &entry.id, "collector"),
+            },
+        };
+        refs.push((series.series_ref, id));
+    }
+    Ok(refs)
+}
+
+fn refuse_series(shared: &Shared, agent: &AgentId, whose: &'static str) -> StoredId {
+    metrics::counter!("signalbox_series_refused_total", "limit" => whose).increment(1);
+    let text = format!("agent {agent}: new series are refused, the limit of the {whose} is reached; known series go on");
+    shared.set_problem(Problem::SeriesLimit, Some(text));
+    StoredId::REFUSED
+}
+
+/// Tells the engine about series and checks that it has not heard of.
+struct News<'a> {
+    at: UnixMillis,
+    agent: &'a AgentId,
+    engine: &'a Engine,
+    index: &'a SeriesIndex,
+    out: &'a mut Intake,
+}
+
+impl News<'_> {
+    fn learn(&mut self, tick: &TickView<'_>, sieve: &mut Sieve) -> ShapeWatch {
+        for id in tick.series().iter().filter(|id| id.is_kept()) {
+            announce(*id, self.index, self.engine, sieve, |series, labels| {
+                let event = Event::SeriesKnown { agent: self.agent.clone(), series, labels };
+                self.out.event(self.at, event);
+                self.out.announced.push(series);
+            });
+        }
+        sieve.watch(tick)
+    }
+
+    fn lay_out(
+        &mut self,
+        watch: &ShapeWatch,
+        layouts: &mut std::collections::HashMap<Arc<str>, Arc<[SeriesId]>>,
+    ) {
+        let series: Arc<[SeriesId]> = watch.series().collect();
+        let known = layouts.get(&watch.check);
+        if known == Some(&series) || (known.is_none() && series.is_empty()) {
+            return;
+        }
+        layouts.insert(Arc::clone(&watch.check), Arc::clone(&series));
+        let (agent, check) = (self.agent.clone(), Arc::clone(&watch.check));
+        self.out.event(self.at, Event::CheckLayout { agent, check, interval: watch.interval, series });
+    }
+}
+
+/// Asks the engine about a series once; `tell` is called when a rule selects it.
+pub(crate) fn announce(
+    id: StoredId,
+    index: &SeriesIndex,
+    engine: &Engine,
+    sieve: &mut Sieve,
+    mut tell: impl FnMut(SeriesId, Arc<Labels>),
+) {
+    let series = SeriesId(id.0);
+    if !sieve.is_new(series) {
+        return;
+    }
+    let Some(labels) = index.labels(id) else { return };
+    let is_watched = engine.selects(&labels);
+    sieve.note(series, is_watched);
+    if is_watched {
+        tell(series, Arc::new(labels));
+    }
+}

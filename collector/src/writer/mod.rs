@@ -1,0 +1,467 @@
+//! The one thread that decides, commits, adopts, publishes and acknowledges.
+//!
+//! ```text
+//! inbox ─ turn ─▶ take ─▶ engine.decide ─▶ store.commit ─▶ engine.adopt ─▶ publish ─▶ acknowledge
+//!                 (decode, sieve)          (fsynced)
+//! ```
+//!
+//! What it promises: an agent is acknowledged, and a command answered, only after
+//! the durable commit that holds it. A turn that the store refuses for want of
+//! space changes nothing: its streams are ended, so that agents send it again from
+//! the marks. Any other error of a commit ends the process, because nobody can
+//! know what is on the disk.
+//!
+//! [`Writer::step`] is one turn and reads no clock: a thread calls it in
+//! production, tests call it with the memory store.
+
+pub mod agents;
+pub mod inbox;
+pub mod intake;
+pub(crate) mod restore;
+pub mod retention;
+pub mod seal;
+pub mod sieve;
+mod stamp;
+pub mod stream;
+#[cfg(test)]
+mod tests;
+mod thread;
+
+pub use thread::{Limits, run};
+
+use crate::shared::{Problem, Shared};
+use crate::store::{Commit, Family, StoreError, keys};
+use agents::{Agents, MARKS_PER_AGENT_MAX};
+use inbox::Queued;
+use intake::{Intake, Taker, announce};
+use seal::Sealer;
+use sieve::Sieve;
+use signalbox_engine::decision::{Decision, Notice, Table};
+use signalbox_engine::engine::Engine;
+use signalbox_engine::event::Event;
+use signalbox_proto::names::AgentId;
+use signalbox_proto::units::{Millis, UnixMillis};
+use signalbox_tsdb::head::SealLimits;
+use signalbox_tsdb::keys::{AgentNo, Journal};
+use std::sync::Arc;
+use stream::{Fault, Throttle};
+use tokio::sync::mpsc;
+
+/// A board is published at most this often, unless somebody acted.
+const PUBLISH_EVERY: Millis = Millis(200);
+/// A board is published at least this often: ages on it grow by themselves.
+const PUBLISH_AT_LEAST: Millis = Millis::from_secs(1);
+/// A lane of an old epoch that is quiet for this long is forgotten, its mark is kept.
+const LANE_IDLE: Millis = Millis::from_mins(10);
+/// How long an agent is asked to wait while the disk is low or full.
+const PAUSE: Millis = Millis::from_secs(5);
+/// Tables whose rows are kept as they stood, for explanations: those that
+/// verdicts are made of. Ledger, audit and rulesets are only ever added to;
+/// feeds and outbox say nothing about a verdict.
+const EXPLAINED: [Table; 5] = [Table::Meta, Table::Agents, Table::Tracks, Table::Incidents, Table::Snoozes];
+
+/// Messages of one turn, stamped.
+#[derive(Debug)]
+pub struct Turn {
+    /// Stamp of all its events; never before that of an earlier turn.
+    pub at: UnixMillis,
+    /// The collector began, or was paused.
+    pub started: bool,
+    /// Time passed: whatever is due now happens.
+    pub tick: bool,
+    /// In order of arrival.
+    pub messages: Vec<Queued>,
+}
+
+/// What became of a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It is durable.
+    Committed,
+    /// The store had no space: nothing changed.
+    Refused,
+    /// It is durable, and it asked for the end.
+    Stop,
+}
+
+/// Owner of all state that verdicts depend on.
+pub struct Writer {
+    shared: Arc<Shared>,
+    engine: Engine,
+    agents: Agents,
+    sieve: Sieve,
+    sealer: Sealer,
+    seal_limits: SealLimits,
+    series_max: u32,
+    notices: mpsc::Sender<Notice>,
+    /// Notices were decided that found no room in the channel.
+    notices_behind: bool,
+    turn: u64,
+    /// Rules changed: stored series are told to the engine again.
+    must_announce: bool,
+    /// The store refused a commit and is not open again.
+    is_refused: bool,
+    published_at: UnixMillis,
+    is_board_old: bool,
+    /// Rows that nobody needs any more, for the next turn's commit.
+    housekeeping: Commit,
+}
+
+impl Writer {
+    /// Reads everything back from the store.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store cannot be read or a row of the engine is damaged.
+    pub(crate) fn open(
+        shared: Arc<Shared>,
+        sealer: Sealer,
+        notices: mpsc::Sender<Notice>,
+        series_max: u32,
+        at: UnixMillis,
+    ) -> Result<Writer, StoreError> {
+        let restored = restore::tables(&shared, series_max, at)?;
+        let rows = restore::engine_rows(&**shared.store())?;
+        let engine = Engine::restore(rows)
+            .map_err(|why| StoreError::Failed { what: "restore the engine".to_owned(), why: why.to_string() })?;
+        Ok(Writer {
+            shared,
+            engine,
+            agents: restored.agents,
+            sieve: Sieve::default(),
+            sealer,
+            seal_limits: SealLimits::default(),
+            series_max,
+            notices,
+            notices_behind: true,
+            turn: restored.turn,
+            must_announce: false,
+            is_refused: false,
+            published_at: UnixMillis::MIN,
+            is_board_old: true,
+            housekeeping: Commit::default(),
+        })
+    }
+
+    /// The last turn that is durable.
+    pub fn turn(&self) -> u64 {
+        self.turn
+    }
+
+    /// The store refused a commit and is not open again.
+    pub fn is_refused(&self) -> bool {
+        self.is_refused
+    }
+
+    /// When time alone may change something.
+    pub fn next_due(&self) -> Option<UnixMillis> {
+        self.engine.next_due()
+    }
+
+    /// One turn.
+    ///
+    /// # Errors
+    /// [`StoreError`] after which the process must end. A store without space is
+    /// no error: [`Outcome::Refused`].
+    pub fn step(&mut self, turn: Turn) -> Result<Outcome, StoreError> {
+        if self.is_refused && !self.reopened(turn.at)? {
+            return Ok(self.refuse_unseen(turn));
+        }
+        let at = turn.at;
+        let mut intake = self.take(turn);
+        let decision = self.engine.decide(&intake.events);
+        let commit = self.commit_of(&mut intake, &decision, at);
+        if !commit.is_empty() {
+            match self.shared.store().commit(&commit) {
+                Ok(()) => self.turn += 1,
+                Err(StoreError::Full { .. }) => return Ok(self.refuse(intake)),
+                Err(error) => return Err(error),
+            }
+        }
+        let outcome = if intake.stop { Outcome::Stop } else { Outcome::Committed };
+        self.adopt(decision, intake, at);
+        Ok(outcome)
+    }
+
+    fn take(&mut self, turn: Turn) -> Intake {
+        self.sieve.begin(self.turn + 1);
+        let at = turn.at;
+        let mut out = Intake { commit: std::mem::take(&mut self.housekeeping), ..Intake::default() };
+        if turn.started {
+            out.event(at, Event::CollectorStarted);
+        }
+        if std::mem::take(&mut self.must_announce) {
+            self.announce_stored(&mut out, at);
+        }
+        let (shared, engine) = (&*self.shared, &self.engine);
+        let mut taker = Taker { shared, engine, agents: &mut self.agents, sieve: &mut self.sieve, at, out };
+        for queued in turn.messages {
+            taker.take(queued);
+        }
+        while let Some(sealed) = self.sealer.done() {
+            sealed.into_commit(taker.agents, &mut taker.out);
+        }
+        let mut out = taker.out;
+        if turn.tick {
+            out.event(at, Event::Tick);
+        }
+        out
+    }
+
+    /// Every stored series that a rule selects, to an engine that has new rules.
+    fn announce_stored(&mut self, out: &mut Intake, at: UnixMillis) {
+        self.sieve.reset();
+        let index = self.shared.index();
+        for id in index.ids() {
+            let agent = index.label(id, intake::HOST).and_then(|host| AgentId::parse(host).ok());
+            let Some(agent) = agent else { continue };
+            announce(id, &index, &self.engine, &mut self.sieve, |series, labels| {
+                out.event(at, Event::SeriesKnown { agent: agent.clone(), series, labels });
+                out.announced.push(series);
+            });
+        }
+        for entry in self.agents.iter_mut() {
+            entry.layouts.clear();
+            entry.lanes.values_mut().for_each(|lane| lane.shapes.clear());
+        }
+    }
+
+    /// All that the turn changes, in one commit.
+    fn commit_of(&self, intake: &mut Intake, decision: &Decision, at: UnixMillis) -> Commit {
+        let mut commit = std::mem::take(&mut intake.commit);
+        for (&(no, epoch), seq) in &intake.marks {
+            commit.put(Family::Meta, keys::mark(no, epoch), seq.to_le_bytes());
+        }
+        for row in decision.rows() {
+            let state = keys::state(row.table, &row.key);
+            match &row.value {
+                Some(value) => commit.put(Family::State, state, value.clone()),
+                None => commit.delete(Family::State, state),
+            }
+            if EXPLAINED.contains(&row.table) {
+                let version = match &row.value {
+                    Some(value) => [&[1], value.as_slice()].concat(),
+                    None => vec![0],
+                };
+                commit.put(Family::History, keys::history(row.table, &row.key, at), version);
+            }
+        }
+        if !commit.is_empty() {
+            commit.put(Family::Meta, keys::TURN, (self.turn + 1).to_le_bytes());
+        }
+        commit
+    }
+
+    /// The turn is durable: now it is true, shown, told and acknowledged.
+    fn adopt(&mut self, decision: Decision, intake: Intake, at: UnixMillis) {
+        let bands: Vec<_> = decision.bands().to_vec();
+        let answers = decision.answers().to_vec();
+        let notices = decision.notices().to_vec();
+        self.must_announce = intake.has_rules || decision.rules_changed();
+        self.is_board_old |= !decision.is_empty() || !intake.events.is_empty();
+        self.engine.adopt(decision);
+        for (series, band) in bands {
+            self.sieve.set_band(series, band);
+        }
+        for series in &intake.announced {
+            self.sieve.set_band(*series, self.engine.band(*series));
+        }
+        self.tell(notices);
+        self.publish(at, !answers.is_empty());
+        self.release_sealed(&intake);
+        metrics::counter!("signalbox_samples_ingested_total").increment(intake.n_samples);
+        metrics::gauge!("signalbox_series_watched").set(self.sieve.n_watched() as f64);
+        self.seal_due(&intake.touched, at);
+        for (stream, epoch, seq) in intake.acks {
+            stream.acknowledge(epoch, seq);
+        }
+        for (reply, marks) in intake.hellos {
+            let _gone = reply.send(Ok(marks));
+        }
+        for (reply, answer) in intake.commands.into_iter().zip(answers) {
+            let _gone = reply.send(Ok(answer));
+        }
+        for reply in intake.reloads {
+            let _gone = reply.send(());
+        }
+    }
+
+    /// Hands notices to the notifier. One that finds no room is in the outbox, and
+    /// the whole outbox is offered again once the channel has room.
+    fn tell(&mut self, notices: Vec<Notice>) {
+        let mut notices = notices;
+        if self.notices_behind && self.notices.capacity() == self.notices.max_capacity() {
+            self.notices_behind = false;
+            notices = self.engine.pending_notices();
+        }
+        for notice in notices {
+            if self.notices.try_send(notice).is_err() {
+                self.notices_behind = true;
+                metrics::counter!("signalbox_notices_delayed_total").increment(1);
+            }
+        }
+    }
+
+    fn publish(&mut self, at: UnixMillis, somebody_acted: bool) {
+        let age = at.since(self.published_at);
+        if somebody_acted || (self.is_board_old && age >= PUBLISH_EVERY) || age >= PUBLISH_AT_LEAST {
+            self.shared.publish(self.engine.board(at));
+            self.published_at = at;
+            self.is_board_old = false;
+        }
+    }
+}
+
+/// Refused turns.
+impl Writer {
+    /// The store refused the turn. The engine has not adopted it; lanes, marks and
+    /// series ran ahead and are read back.
+    fn refuse(&mut self, intake: Intake) -> Outcome {
+        tracing::error!("the disk is full: a turn was refused and nothing of it kept, agents will send it again");
+        metrics::counter!("signalbox_turns_refused_total").increment(1);
+        self.is_refused = true;
+        self.shared.set_throttled(true);
+        let text = "the disk is full: nothing is ingested until there is space again";
+        self.shared.set_problem(Problem::StoreFull, Some(text.to_owned()));
+        let fault = Fault::Refused(text.to_owned());
+        for entry in self.agents.iter_mut() {
+            if let Some(stream) = entry.stream.take() {
+                stream.end(fault.clone());
+            }
+        }
+        // Dropped replies tell those who wait that nothing was done.
+        drop(intake);
+        Outcome::Refused
+    }
+
+    /// While the store is not open: agents are told to wait, others that nothing was done.
+    fn refuse_unseen(&mut self, turn: Turn) -> Outcome {
+        let mut outcome = Outcome::Refused;
+        for queued in turn.messages {
+            match queued.message {
+                inbox::Message::Batch { stream, .. } => {
+                    stream.throttle(Throttle { pause: PAUSE, reason: "the disk is full".to_owned() });
+                    stream.end(Fault::Refused("the disk is full".to_owned()));
+                }
+                inbox::Message::Stop => outcome = Outcome::Stop,
+                _ => {}
+            }
+        }
+        outcome
+    }
+
+    /// Tries to open the store again and to read back what ran ahead of it.
+    fn reopened(&mut self, at: UnixMillis) -> Result<bool, StoreError> {
+        match self.shared.store().reopen() {
+            Ok(()) => {}
+            Err(StoreError::Full { .. }) => return Ok(false),
+            Err(error) => return Err(error),
+        }
+        let restored = restore::tables(&self.shared, self.series_max, at)?;
+        self.agents = restored.agents;
+        self.turn = restored.turn;
+        self.is_refused = false;
+        self.must_announce = true;
+        self.shared.set_throttled(false);
+        self.shared.set_problem(Problem::StoreFull, None);
+        tracing::info!("there is space again: the store is open and ingest goes on");
+        Ok(true)
+    }
+}
+
+/// Chunks and lanes.
+impl Writer {
+    fn seal_due(&mut self, touched: &[(AgentNo, u64)], at: UnixMillis) {
+        for &(no, epoch) in touched {
+            self.seal_if_due(no, epoch, at);
+        }
+    }
+
+    /// Once a second: seals what is due by age, forgets what is over.
+    pub fn tidy(&mut self, at: UnixMillis) {
+        self.forget_idle_lanes(at);
+        let lanes: Vec<_> =
+            self.agents.iter().flat_map(|entry| entry.lanes.keys().map(|epoch| (entry.no, *epoch))).collect();
+        self.seal_due(&lanes, at);
+    }
+
+    fn seal_if_due(&mut self, no: AgentNo, epoch: u64, at: UnixMillis) {
+        let Some(entry) = self.agents.get_mut(no) else { return };
+        let is_live = epoch == entry.live_epoch;
+        let Some(lane) = entry.lanes.get(&epoch) else { return };
+        let is_idle = !is_live && at.since(lane.last_received) >= LANE_IDLE;
+        let mut state = lane.cell.write();
+        let is_due = state.lane.due(at, &self.seal_limits) || (is_idle && !state.lane.is_empty());
+        if !is_due || state.sealing.is_some() || !self.sealer.has_room() {
+            return;
+        }
+        if let Some(part) = state.lane.split().map(Arc::new) {
+            state.sealing = Some(Arc::clone(&part));
+            self.sealer.give(no, part);
+        }
+    }
+
+    /// The chunks are in the store: readers find them there.
+    fn release_sealed(&mut self, intake: &Intake) {
+        for &(no, epoch) in &intake.sealed {
+            if let Some(lane) = self.agents.get_mut(no).and_then(|entry| entry.lanes.get(&epoch)) {
+                lane.cell.write().sealing = None;
+            }
+        }
+    }
+
+    /// Old epochs that are sealed and quiet leave memory and journal; old marks go.
+    fn forget_idle_lanes(&mut self, at: UnixMillis) {
+        let out = &mut self.housekeeping;
+        for entry in self.agents.iter_mut() {
+            let (no, live) = (entry.no, entry.live_epoch);
+            if entry.lanes.len() > 1 {
+                entry.lanes.retain(|&epoch, lane| {
+                    let state = lane.cell.read();
+                    let is_idle = at.since(lane.last_received) >= LANE_IDLE;
+                    let is_kept = epoch == live || !is_idle || !state.lane.is_empty() || state.sealing.is_some();
+                    if !is_kept {
+                        let end = Journal::first(no, epoch.saturating_add(1)).encode();
+                        out.delete_range(Family::Journal, Journal::first(no, epoch).encode(), end);
+                        if let Some(lanes) = self.shared.catalogue_mut().lanes.get_mut(&no) {
+                            lanes.remove(&epoch);
+                        }
+                    }
+                    is_kept
+                });
+            }
+            while entry.marks.len() > MARKS_PER_AGENT_MAX {
+                let Some((epoch, _)) = entry.marks.pop_first() else { break };
+                out.delete(Family::Meta, keys::mark(no, epoch));
+            }
+        }
+    }
+
+    /// Asks every agent to wait: free space is under the floor.
+    pub fn throttle_all(&self, reason: &str) {
+        for stream in self.agents.iter().filter_map(|entry| entry.stream.as_ref()) {
+            stream.throttle(Throttle { pause: PAUSE, reason: reason.to_owned() });
+        }
+    }
+
+    /// Figures that are read, not counted.
+    pub fn gauge(&self) {
+        let index = self.shared.index();
+        metrics::gauge!("signalbox_series").set(index.len() as f64);
+        metrics::gauge!("signalbox_index_bytes").set(index.memory().0 as f64);
+        drop(index);
+        let (mut n_streams, mut lane_bytes, mut open_samples) = (0u32, 0u64, 0u64);
+        for entry in self.agents.iter() {
+            n_streams += u32::from(entry.stream.is_some());
+            for lane in entry.lanes.values() {
+                let state = lane.cell.read();
+                lane_bytes += state.lane.memory().0;
+                open_samples += state.lane.n_samples();
+            }
+        }
+        metrics::gauge!("signalbox_agents").set(self.agents.len() as f64);
+        metrics::gauge!("signalbox_streams").set(f64::from(n_streams));
+        metrics::gauge!("signalbox_lane_bytes").set(lane_bytes as f64);
+        metrics::gauge!("signalbox_open_samples").set(open_samples as f64);
+    }
+}
+

@@ -1,0 +1,212 @@
+//! What the writer knows, read back from the store: restart is a read.
+//!
+//! A row that cannot be what this program wrote is counted, reported and passed
+//! over: a collector with a hole in a chunk is better than none. A damaged engine
+//! row is different: nobody could trust a verdict made without it, so the start
+//! fails and names the row.
+
+use super::agents::{Agents, LaneEntry};
+use super::intake::HOST;
+use crate::shared::{Catalogue, LaneCell, Problem, Shared};
+use crate::store::{Family, Store, StoreError, after_prefix, keys};
+use signalbox_engine::decision::Row;
+use signalbox_proto::names::AgentId;
+use signalbox_proto::units::UnixMillis;
+use signalbox_tsdb::head::Lane;
+use signalbox_tsdb::index::SeriesIndex;
+use signalbox_tsdb::journal::Row as JournalRow;
+use signalbox_tsdb::keys::{AgentNo, Journal, parse_series};
+use signalbox_tsdb::{SeriesId, dictionary};
+use std::collections::{BTreeMap, HashMap};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// What is read back.
+pub(crate) struct Restored {
+    pub(crate) agents: Agents,
+    /// The last turn that the store holds.
+    pub(crate) turn: u64,
+}
+
+/// The row of an agent.
+pub(crate) fn encode_agent(agent: &AgentId) -> Vec<u8> {
+    let mut row = Vec::new();
+    ciborium::into_writer(agent, &mut row).expect("a string always encodes, and memory does not fail");
+    row
+}
+
+/// Visits all rows of a family that begin with `prefix`.
+fn each(
+    store: &dyn Store,
+    family: Family,
+    prefix: &[u8],
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let mut outcome = Ok(());
+    let mut visit = |key: &[u8], value: &[u8]| match visit(key, value) {
+        Ok(()) => ControlFlow::Continue(()),
+        Err(error) => {
+            outcome = Err(error);
+            ControlFlow::Break(())
+        }
+    };
+    store.scan(family, prefix, &after_prefix(prefix), &mut visit)?;
+    outcome
+}
+
+/// Counts and reports rows that were passed over.
+struct Damage<'a> {
+    shared: &'a Shared,
+    n_rows: u64,
+}
+
+impl Damage<'_> {
+    fn note(&mut self, family: Family, key: &[u8], why: impl ToString) {
+        self.n_rows += 1;
+        let error = StoreError::damaged(family, key, why);
+        tracing::error!(%error, "a stored row was passed over");
+        metrics::counter!("signalbox_rows_damaged_total", "family" => family.name()).increment(1);
+        let text = format!("{} stored rows cannot be read and were passed over, the last: {error}", self.n_rows);
+        self.shared.set_problem(Problem::Damage, Some(text));
+    }
+}
+
+/// Reads series, agents, marks and lanes into `shared` and a new table.
+///
+/// # Errors
+/// [`StoreError`] when the store cannot be read.
+pub(crate) fn tables(shared: &Shared, series_max: u32, at: UnixMillis) -> Result<Restored, StoreError> {
+    let store = &**shared.store();
+    let mut damage = Damage { shared, n_rows: 0 };
+    let mut index = SeriesIndex::new(series_max);
+    each(store, Family::Series, &[], |key, row| {
+        let restored = parse_series(key).ok_or_else(|| "not a series id".to_owned()).and_then(|id| {
+            let labels = dictionary::decode(row).map_err(|why| why.to_string())?;
+            index.restore(id, &labels).map_err(|why| why.to_string())
+        });
+        restored.unwrap_or_else(|why| damage.note(Family::Series, key, why));
+        Ok(())
+    })?;
+    let mut agents = read_agents(store)?;
+    for id in index.ids() {
+        let host = index.label(id, HOST).and_then(|host| AgentId::parse(host).ok());
+        if let Some(entry) = host.and_then(|host| agents.find(&host)) {
+            entry.n_series += 1;
+        }
+    }
+    let lanes = read_lanes(store, &mut damage)?;
+    let mut catalogue = Catalogue::default();
+    for entry in agents.iter_mut() {
+        catalogue.numbers.insert(entry.id.clone(), entry.no);
+    }
+    for ((no, epoch), lane) in lanes {
+        let Some(entry) = agents.get_mut(no) else { continue };
+        let cell = Arc::new(LaneCell::new(lane));
+        catalogue.lanes.entry(no).or_default().insert(epoch, Arc::clone(&cell));
+        entry.live_epoch = entry.live_epoch.max(epoch);
+        entry.lanes.insert(epoch, LaneEntry { cell, shapes: Vec::new(), last_received: at });
+    }
+    *shared.index_mut() = index;
+    *shared.catalogue_mut() = catalogue;
+    Ok(Restored { agents, turn: last_turn(store)? })
+}
+
+/// The number of the last turn that the store holds; 0 for none.
+pub(crate) fn last_turn(store: &dyn Store) -> Result<u64, StoreError> {
+    let Some(row) = store.get(Family::Meta, keys::TURN)? else { return Ok(0) };
+    let row = row.try_into().map_err(|_| StoreError::damaged(Family::Meta, keys::TURN, "not eight bytes"))?;
+    Ok(u64::from_le_bytes(row))
+}
+
+fn read_agents(store: &dyn Store) -> Result<Agents, StoreError> {
+    let mut agents = Agents::default();
+    each(store, Family::Meta, keys::AGENTS, |key, row| {
+        let damaged = |why: &dyn ToString| StoreError::damaged(Family::Meta, key, why.to_string());
+        let no = keys::parse_agent(key).ok_or_else(|| damaged(&"not an agent's key"))?;
+        let id: AgentId = ciborium::from_reader(row).map_err(|why| damaged(&why))?;
+        match agents.add(id) {
+            Some(entry) if entry.no == no => Ok(()),
+            _ => Err(damaged(&"agents' numbers are not dense")),
+        }
+    })?;
+    each(store, Family::Meta, keys::MARKS, |key, row| {
+        let damaged = |why: &str| StoreError::damaged(Family::Meta, key, why);
+        let (no, epoch) = keys::parse_mark(key).ok_or_else(|| damaged("not a mark's key"))?;
+        let seq = row.try_into().map_err(|_| damaged("not eight bytes"))?;
+        let entry = agents.get_mut(no).ok_or_else(|| damaged("no such agent"))?;
+        entry.marks.insert(epoch, u64::from_le_bytes(seq));
+        entry.live_epoch = entry.live_epoch.max(epoch);
+        Ok(())
+    })?;
+    Ok(agents)
+}
+
+type Lanes = BTreeMap<(AgentNo, u64), Lane>;
+
+fn read_lanes(store: &dyn Store, damage: &mut Damage<'_>) -> Result<Lanes, StoreError> {
+    let mut lanes = Lanes::new();
+    each(store, Family::Journal, &[], |key, row| {
+        let Some(at) = Journal::decode(key) else {
+            damage.note(Family::Journal, key, "not a journal key");
+            return Ok(());
+        };
+        let lane = (at.agent, at.epoch);
+        let restored = match JournalRow::decode(row) {
+            Ok(JournalRow::Snapshot(snapshot)) => Lane::restore(&snapshot).map(|restored| {
+                lanes.insert(lane, restored);
+            }),
+            // Ticks were judged before the restart; the engine's rows say how.
+            Ok(JournalRow::Record(record)) => {
+                lanes.entry(lane).or_insert_with(|| Lane::new(at.epoch)).append(&record, |_| ()).map(|_| ())
+            }
+            Err(why) => {
+                damage.note(Family::Journal, key, why);
+                return Ok(());
+            }
+        };
+        restored.unwrap_or_else(|why| damage.note(Family::Journal, key, why));
+        Ok(())
+    })?;
+    Ok(lanes)
+}
+
+/// The engine's rows as they stand.
+///
+/// # Errors
+/// [`StoreError::Damaged`] for a key that no engine wrote.
+pub(crate) fn engine_rows(store: &dyn Store) -> Result<Vec<Row>, StoreError> {
+    let mut rows = Vec::new();
+    each(store, Family::State, &[], |key, value| {
+        let parsed = key.split_first().and_then(|(table, key)| Some((keys::parse_table(*table)?, key)));
+        let (table, own) = parsed.ok_or_else(|| StoreError::damaged(Family::State, key, "no such table"))?;
+        rows.push(Row { table, key: own.to_vec(), value: Some(value.to_vec()) });
+        Ok(())
+    })?;
+    Ok(rows)
+}
+
+/// The engine's rows as they stood at an instant.
+///
+/// # Errors
+/// As [`engine_rows`].
+pub(crate) fn engine_rows_at(store: &dyn Store, at: UnixMillis) -> Result<Vec<Row>, StoreError> {
+    let mut rows: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
+    each(store, Family::History, &[], |key, value| {
+        let (row, from) = keys::parse_history(key).ok_or_else(|| StoreError::damaged(Family::History, key, "not a version"))?;
+        if from <= at {
+            rows.insert(row.to_vec(), value.to_vec());
+        }
+        Ok(())
+    })?;
+    let mut found = Vec::with_capacity(rows.len());
+    for (row, value) in rows {
+        let damaged = || StoreError::damaged(Family::History, &row, "no such table");
+        let table = row.first().copied().and_then(keys::parse_table).ok_or_else(damaged)?;
+        let key = keys::row_key(&row).ok_or_else(damaged)?.to_vec();
+        if let Some((1, value)) = value.split_first() {
+            found.push(Row { table, key, value: Some(value.to_vec()) });
+        }
+    }
+    found.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
+    Ok(found)
+}

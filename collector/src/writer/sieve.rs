@@ -1,0 +1,139 @@
+//! Which samples can change a verdict: a comparison each for the rest.
+//!
+//! For every watched series the engine gives a quiet band. A sample inside it is
+//! no event; from a series' first crossing in a turn all its later samples of that
+//! turn are, because the band holds for the adopted state only. Series that no
+//! rule selects cost nothing at all: each shape has a list of those that are
+//! watched, made when its first tick comes.
+
+use signalbox_engine::event::{Band, SampledTick, SeriesId};
+use signalbox_proto::units::Millis;
+use signalbox_tsdb::head::TickView;
+use std::sync::Arc;
+
+/// What is known of a series, as one number: not asked, unwatched, or a slot.
+const NOT_ASKED: u32 = 0;
+const UNWATCHED: u32 = 1;
+const FIRST_SLOT: u32 = 2;
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    band: Band,
+    /// The turn in which it last crossed.
+    crossed_in: u64,
+}
+
+/// Watched columns of one shape.
+#[derive(Debug, Clone)]
+pub(crate) struct ShapeWatch {
+    /// The check that samples it.
+    pub(crate) check: Arc<str>,
+    /// Time between two samples.
+    pub(crate) interval: Millis,
+    columns: Box<[Column]>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Column {
+    series_ref: u32,
+    id: SeriesId,
+    slot: u32,
+}
+
+impl ShapeWatch {
+    /// Its watched series.
+    pub(crate) fn series(&self) -> impl Iterator<Item = SeriesId> {
+        self.columns.iter().map(|column| column.id)
+    }
+}
+
+/// Bands of all watched series, as of the adopted state.
+#[derive(Debug, Default)]
+pub(crate) struct Sieve {
+    known: Vec<u32>,
+    slots: Vec<Slot>,
+    turn: u64,
+    /// Every sample of a watched series is an event: what the property test
+    /// compares with.
+    pub(crate) lets_all_pass: bool,
+}
+
+impl Sieve {
+    /// A new turn begins.
+    pub(crate) fn begin(&mut self, turn: u64) {
+        self.turn = turn;
+    }
+
+    /// Other rules are in force: nothing is known any more.
+    pub(crate) fn reset(&mut self) {
+        self.known.clear();
+        self.slots.clear();
+    }
+
+    fn state(&self, id: SeriesId) -> u32 {
+        self.known.get(id.0 as usize).copied().unwrap_or(NOT_ASKED)
+    }
+
+    /// True when nobody has asked the engine about this series.
+    pub(crate) fn is_new(&self, id: SeriesId) -> bool {
+        self.state(id) == NOT_ASKED
+    }
+
+    /// Notes what the engine said. A watched series has no band before it adopted one.
+    pub(crate) fn note(&mut self, id: SeriesId, is_watched: bool) {
+        let at = id.0 as usize;
+        if at >= self.known.len() {
+            self.known.resize(at + 1, NOT_ASKED);
+        }
+        self.known[at] = if is_watched {
+            self.slots.push(Slot { band: Band::NONE, crossed_in: 0 });
+            FIRST_SLOT + u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX - FIRST_SLOT)
+        } else {
+            UNWATCHED
+        };
+    }
+
+    /// The band of a series changed with the adopted state.
+    pub(crate) fn set_band(&mut self, id: SeriesId, band: Band) {
+        let slot = self.state(id).checked_sub(FIRST_SLOT).and_then(|slot| self.slots.get_mut(slot as usize));
+        if let Some(slot) = slot {
+            slot.band = band;
+        }
+    }
+
+    /// How many series are watched.
+    pub(crate) fn n_watched(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Lists what is watched of a tick's shape. All its series were noted before.
+    pub(crate) fn watch(&self, tick: &TickView<'_>) -> ShapeWatch {
+        let columns = tick.refs().iter().zip(tick.series()).filter_map(|(&series_ref, id)| {
+            let id = SeriesId(id.0);
+            let slot = self.state(id).checked_sub(FIRST_SLOT)?;
+            Some(Column { series_ref, id, slot })
+        });
+        ShapeWatch { check: Arc::from(tick.check()), interval: tick.interval(), columns: columns.collect() }
+    }
+
+    /// The tick as the engine must see it; none when nothing of it is watched.
+    pub(crate) fn pass(&mut self, tick: &TickView<'_>, watch: &ShapeWatch, live: bool) -> Option<SampledTick> {
+        if watch.columns.is_empty() {
+            return None;
+        }
+        let mut values = Vec::new();
+        for column in &watch.columns {
+            let value = tick.value(column.series_ref);
+            let slot = &mut self.slots[column.slot as usize];
+            let is_event = !live
+                || self.lets_all_pass
+                || slot.crossed_in == self.turn
+                || !slot.band.is_quiet(value);
+            if is_event {
+                slot.crossed_in = self.turn;
+                values.push((column.id, value));
+            }
+        }
+        Some(SampledTick { check: Arc::clone(&watch.check), time: tick.time(), values })
+    }
+}
