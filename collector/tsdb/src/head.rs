@@ -17,77 +17,25 @@
 //! whose commit failed must be dropped and restored from the journal.
 
 mod dictionary;
+mod error;
 mod scan;
 mod view;
 
 pub use dictionary::COLUMNS_PER_LANE_MAX;
+pub use error::LaneError;
 pub use scan::PAST_MAX_MS;
 pub use view::TickView;
 
 use crate::chunk::{self, SeriesColumn};
-use crate::format::FormatError;
 use crate::journal::{Record, Snapshot};
 use crate::{Point, SeriesId};
 use dictionary::{Dictionary, Uses};
-use signalbox_proto::columns::{ColumnsError, Decoder};
+use signalbox_proto::columns::Decoder;
 use signalbox_proto::units::{Bytes, Millis, UnixMillis};
-use thiserror::Error;
 
 /// Payload that a lane holds at most, bytes; far over what makes it due, so that
 /// only a caller that never seals meets it.
 pub const LANE_MAX_BYTES: usize = 8 * 1024 * 1024;
-
-/// Why a record was refused, or a lane could not be restored.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum LaneError {
-    /// A record of another epoch.
-    #[error("append a record of epoch {found} to the lane of epoch {expected}")]
-    Epoch {
-        /// The lane's.
-        expected: u64,
-        /// The record's.
-        found: u64,
-    },
-    /// Records are missing before this one, and it does not stand alone; or it was
-    /// there already.
-    #[error("append batch {found} after batch {last}: it must be the next one, or a later key batch")]
-    Sequence {
-        /// Last one taken.
-        last: u64,
-        /// The record's.
-        found: u64,
-    },
-    /// The lane must be sealed first.
-    #[error("append to a lane of {held} payload bytes: limit is {LANE_MAX_BYTES}")]
-    Full {
-        /// What it holds.
-        held: usize,
-    },
-    /// An entry that contradicts an earlier one or breaks a limit.
-    #[error("append batch {seq}: {why}")]
-    Dictionary {
-        /// The record's.
-        seq: u64,
-        /// What is wrong.
-        why: String,
-    },
-    /// A payload that does not decode.
-    #[error("append batch {seq}: {why}")]
-    Columns {
-        /// The record's.
-        seq: u64,
-        /// What is wrong.
-        why: ColumnsError,
-    },
-    /// A snapshot's saved state does not decode.
-    #[error("restore lane of epoch {epoch}: {why}")]
-    Snapshot {
-        /// The lane's.
-        epoch: u64,
-        /// What is wrong.
-        why: FormatError,
-    },
-}
 
 /// When an open chunk is full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,6 +1,8 @@
 //! A real host's samples through the whole path: packed as an agent does, taken by
 //! a lane, sealed, read back bit for bit, at the promised size.
 
+#![allow(clippy::unwrap_used, reason = "a panic is how a test reports")]
+
 use signalbox_proto::columns::Encoder;
 use signalbox_proto::samples::ShapeEntry;
 use signalbox_proto::units::{Millis, UnixMillis};

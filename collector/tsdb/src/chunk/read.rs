@@ -118,7 +118,7 @@ impl<'a> ChunkReader<'a> {
         if range.is_empty() {
             return Ok(());
         }
-        column::decode_values(&one.place, self.data, &times[..], range, out)
+        column::decode_values(&one.place, self.data, times, range, out)
     }
 }
 

@@ -195,7 +195,15 @@ proptest! {
             take(&mut plain, &record);
             take(&mut lane, &record);
             journal.push(record.encode());
-            if *seal && let Some(sealed) = lane.seal() {
+            // Sealed in place or, after a split, elsewhere: the same rows either way.
+            let twin = lane.clone().seal();
+            let sealed = match (*seal, n % 2) {
+                (false, _) => None,
+                (true, 0) => lane.seal(),
+                (true, _) => lane.split().and_then(|mut part| part.seal()),
+            };
+            if let Some(sealed) = sealed {
+                prop_assert_eq!(Some(&sealed), twin.as_ref());
                 chunks.extend(sealed.chunk);
                 journal = vec![sealed.snapshot.encode()];
             }
