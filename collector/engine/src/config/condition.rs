@@ -36,12 +36,17 @@ impl ConditionError {
     }
 }
 
+/// A set of numbers by its bound.
+type Build = fn(f64) -> Condition;
+
+/// Longer operators first: `>=` begins with `>`.
+const COMPARISONS: [(&str, Build); 4] =
+    [(">=", Condition::AtLeast), ("<=", Condition::AtMost), (">", Condition::Above), ("<", Condition::Below)];
+
 /// Parses a condition.
 pub(super) fn parse(text: &str) -> Result<Condition, ConditionError> {
     let trimmed = text.trim();
-    let comparisons: [(&str, fn(f64) -> Condition); 4] =
-        [(">=", Condition::AtLeast), ("<=", Condition::AtMost), (">", Condition::Above), ("<", Condition::Below)];
-    for (operator, build) in comparisons {
+    for (operator, build) in COMPARISONS {
         if let Some(rest) = trimmed.strip_prefix(operator) {
             return number(rest, text).map(build);
         }

@@ -71,7 +71,7 @@ pub(super) fn read(file: usize, text: &str, report: &mut Report) -> Option<Node>
     match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
         Ok(raw) => Some(place(raw, file)),
         Err(error) => {
-            let text = error.render_with_formatter(&serde_saphyr::UserMessageFormatter::default());
+            let text = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
             let first = text.lines().next().unwrap_or("not understood");
             let fault = first.rsplit_once(" at line ").map_or(first, |(fault, _)| fault);
             let place = error.location().map_or(At { file, line: 0, column: 0 }, |location| at(file, location));
