@@ -230,6 +230,33 @@ proptest! {
     }
 }
 
+proptest! {
+    /// Whatever a broken agent sends: taken whole or not at all, and what was taken
+    /// can be read and sealed.
+    #[test]
+    fn any_payload_is_taken_whole_or_not_at_all(
+        payload in proptest::collection::vec(any::<u8>(), 0..60), cut in 0usize..40) {
+        let mut agent = Agent::new(3);
+        let mut lane = Lane::new(7);
+        take(&mut lane, &agent.batch(true, &[(T0, vec![1.5, f64::NAN, 0.0])]));
+        let good = agent.batch(false, &[(T0 + 1000, vec![2.5, 1.0, 7.0])]);
+        let mut columns = good.columns[..cut.min(good.columns.len())].to_vec();
+        columns.extend_from_slice(&payload);
+        let facts = |lane: &Lane| {
+            let points: Vec<_> = (0..3).map(|at| bits(&scan(lane, Agent::id(at)))).collect();
+            let last: Vec<_> = lane.last_values().map(|(id, value)| (id, value.to_bits())).collect();
+            (points, last, lane.seq(), lane.n_samples(), lane.time_range(), lane.payload())
+        };
+        let before = facts(&lane);
+        if lane.append(&Record { columns: columns.into(), ..good.clone() }, |_| {}).is_err() {
+            prop_assert_eq!(facts(&lane), before);
+            take(&mut lane, &good);
+        }
+        let sealed = lane.clone().seal().unwrap();
+        prop_assert_eq!(lane.n_samples(), sealed.n_samples + sealed.n_duplicates);
+    }
+}
+
 fn restored(journal: &[Vec<u8>]) -> Lane {
     let mut lane = Lane::new(7);
     for row in journal {
