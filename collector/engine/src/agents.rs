@@ -15,6 +15,7 @@
 
 use crate::due::DueKey;
 use crate::event::AgentHello;
+use crate::rule::AgentClocks;
 use crate::state::{Agent, Heard};
 use crate::work::Work;
 use signalbox_proto::limits::HEARTBEAT_MS;
@@ -31,6 +32,11 @@ const OFFSET_NOISE_MS: u64 = 500;
 const NEVER_SEEN_AFTER: Millis = Millis::from_mins(5);
 /// An agent's row is kept at least this often while it speaks.
 const AGENT_ROW_EVERY: Millis = Millis::from_mins(1);
+
+/// Silence until an agent counts as missing.
+fn missed_after(clocks: &AgentClocks) -> Millis {
+    MISSED_AFTER.min(clocks.unreachable_after)
+}
 
 impl Work<'_> {
     /// Down clocks wait: nobody could be heard for a while.
@@ -187,7 +193,7 @@ impl Work<'_> {
         let grace = self.meta.grace_until;
         let retire = clocks.retire_after.map(|span| agent.lost_since + span);
         let due = match agent.state {
-            AgentState::Up => Some(heard + Millis(clocks.unreachable_after.0 / 2)),
+            AgentState::Up => Some(heard + missed_after(clocks)),
             AgentState::Missing if agent.connected => Some((heard + clocks.unreachable_after).max(grace)),
             AgentState::Missing => Some((agent.lost_since + clocks.down_after).max(grace)),
             AgentState::Stopped => Some((agent.since + clocks.stopped_max).max(grace)),
@@ -204,7 +210,7 @@ impl Work<'_> {
         let clocks = self.rules.set.agents.clone();
         let silent = |span: Millis| self.now >= self.last_heard(id) + span;
         match agent.state {
-            AgentState::Up if silent(Millis(clocks.unreachable_after.0 / 2)) => {
+            AgentState::Up if silent(missed_after(&clocks)) => {
                 self.agent_missing(id);
             }
             AgentState::Missing if self.now < self.meta.grace_until => {}

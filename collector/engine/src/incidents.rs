@@ -115,13 +115,18 @@ impl Work<'_> {
     /// The facts about an item that an incident is opened with.
     fn opening(&self, key: &TrackKey, known: &Known, used: &Use, level: Level, why: String) -> Opening {
         let rule = self.rules.rule(used);
-        let how = self.rules.judgement(used);
         let place =
             crate::entities::place(&self.rules, self.agents.get(&known.agent), &known.agent, &known.labels, rule);
         let labels = words::plain_labels(&known.labels);
         let value = self.tracks.get(key).and_then(|tracked| tracked.track.value());
-        let threshold = words::threshold(how, level);
-        let facts = words::TitleFacts { entity: &place.entity, labels: &labels, level, value, threshold };
+        let facts = words::TitleFacts {
+            entity: &place.entity,
+            labels: &labels,
+            level,
+            value,
+            owner: &place.owner,
+            layer: place.layer,
+        };
         Opening {
             title: words::title(rule, &facts, &why),
             subject: Subject::Track(key.clone()),

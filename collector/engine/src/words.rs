@@ -2,14 +2,12 @@
 
 use crate::rule::{Condition, Judgement, Rule};
 use crate::track::Track;
-use minijinja::{Environment, context};
+use minijinja::context;
 use signalbox_proto::names::{AgentId, Labels, METRIC_NAME};
-use signalbox_proto::status::{Freshness, Level};
+use signalbox_proto::status::{Freshness, Layer, Level};
 use signalbox_proto::units::UnixMillis;
 use std::collections::BTreeMap;
 
-/// Steps that one summary template may take: hundreds of times what a title needs.
-const TITLE_FUEL: u64 = 10_000;
 /// Characters of a title; what is longer is cut.
 const TITLE_MAX_CHARS: usize = 200;
 /// The label that makes a series one of a watched process.
@@ -118,15 +116,14 @@ pub(crate) struct TitleFacts<'a> {
     pub(crate) labels: &'a BTreeMap<String, String>,
     pub(crate) level: Level,
     pub(crate) value: Option<f64>,
-    pub(crate) threshold: Option<String>,
+    pub(crate) owner: &'a str,
+    pub(crate) layer: Layer,
 }
 
 /// The rule's summary, filled in. A template that fails must not hide an incident:
 /// then the rule's id and the reason stand for it.
 pub(crate) fn title(rule: &Rule, facts: &TitleFacts<'_>, why: &str) -> String {
-    let mut env = Environment::new();
-    env.set_fuel(Some(TITLE_FUEL));
-    let filled = env.render_str(
+    let filled = crate::config::summary::environment().render_str(
         &rule.summary,
         context! {
             entity => facts.entity,
@@ -134,8 +131,9 @@ pub(crate) fn title(rule: &Rule, facts: &TitleFacts<'_>, why: &str) -> String {
             labels => facts.labels,
             level => facts.level.word(),
             rule => rule.id.as_str(),
-            threshold => facts.threshold.as_deref().unwrap_or(""),
-            value => facts.value.map(number).unwrap_or_default(),
+            value => facts.value,
+            owner => facts.owner,
+            layer => facts.layer.word(),
         },
     );
     let text = match filled {

@@ -108,12 +108,6 @@ impl<'a> Work<'a> {
         }
     }
 
-    /// What an agent's clock shows now.
-    pub(crate) fn agent_now(&self, agent: &AgentId) -> UnixMillis {
-        let offset_ms = self.agents.get(agent).map_or(0, |agent| agent.offset_ms);
-        self.now.shifted(offset_ms.saturating_neg())
-    }
-
     /// Tracks of a series, by rule id.
     pub(crate) fn track_keys(&self, series: SeriesId) -> Vec<TrackKey> {
         let first = TrackKey { series, rule: "".into() };

@@ -29,8 +29,6 @@ mod rules;
 mod scalar;
 pub mod summary;
 mod template;
-#[cfg(test)]
-mod tests;
 
 use crate::rule::Ruleset;
 use fields::Fields;
@@ -145,3 +143,6 @@ fn version(files: &BTreeMap<String, String>) -> String {
     }
     hash.finalize().iter().take(VERSION_BYTES).map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests;

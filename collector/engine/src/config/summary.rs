@@ -1,8 +1,8 @@
 //! Titles of incidents: minijinja templates, checked when rules are read.
 //!
-//! A title sees `labels` (by name), `entity`, `host`, `rule`, `level`, `value` and
-//! `threshold`, and may use the filters `percent`, `bytes`, `span` and `number`
-//! beside minijinja's own.
+//! A title sees `labels` (by name), `entity`, `host`, `rule`, `level`, `value`,
+//! `owner` and `layer`, and may use the filters `percent`, `bytes`, `span` and
+//! `number` beside minijinja's own.
 
 use super::node::Located;
 use super::report::{Report, suggest};
@@ -10,7 +10,7 @@ use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, context};
 
 /// Names that a title may use.
-pub const NAMES: &[&str] = &["labels", "entity", "host", "rule", "level", "value", "threshold"];
+pub const NAMES: &[&str] = &["labels", "entity", "host", "rule", "level", "value", "owner", "layer"];
 
 /// Work that one title may cost: a loop over anything ends here.
 const FUEL: u64 = 10_000;
@@ -63,6 +63,7 @@ fn shown(value: &Value, show: impl Fn(f64) -> String) -> String {
     let number = f64::try_from(value.clone()).ok().or_else(|| value.as_str()?.trim().parse().ok());
     match number {
         Some(number) if number.is_finite() => show(number),
+        _ if value.is_none() || value.is_undefined() => String::new(),
         // What is no number is shown as it is: a title is never lost for its looks.
         _ => value.to_string(),
     }
@@ -95,7 +96,7 @@ pub(super) fn check(text: &Located<String>, report: &mut Report) {
     }
     let sample = context! {
         labels => context! {}, entity => "host/a", host => "a", rule => "r", level => "red", value => 0.5,
-        threshold => "> 0.4",
+        owner => "o", layer => "machine",
     };
     let unknown = [ErrorKind::UnknownFilter, ErrorKind::UnknownTest, ErrorKind::UnknownFunction];
     if let Err(error) = template.render(sample)
@@ -123,6 +124,7 @@ mod tests {
         assert_eq!(show("{{ value|percent }}"), "95.3 %");
         assert_eq!(show("{{ '0.5'|percent }}"), "50 %");
         assert_eq!(show("{{ 'much'|percent }}"), "much");
+        assert_eq!(show("[{{ none|percent }}{{ labels.nothing|number }}]"), "[]");
         assert_eq!(show("{{ 1536|bytes }}"), "1.5 KiB");
         assert_eq!(show("{{ 5400|span }}"), "1h30m");
         assert_eq!(show("{{ 3.14159|number }}"), "3.142");
