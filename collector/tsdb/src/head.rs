@@ -255,6 +255,14 @@ impl Lane {
     /// Compresses the open chunk and begins the next one. None when nothing came
     /// since the last seal.
     pub fn seal(&mut self) -> Option<SealedChunk> {
+        let sealed = self.sealed()?;
+        self.begin_chunk();
+        Some(sealed)
+    }
+
+    /// What [`Lane::seal`] would give now, with the open chunk left as it is: for a
+    /// part that was [`split`](Lane::split) off and that queries still read.
+    pub fn sealed(&self) -> Option<SealedChunk> {
         if self.segments.is_empty() {
             return None;
         }
@@ -265,7 +273,6 @@ impl Lane {
         let min_time = columns.iter().filter_map(times).map(|(first, _)| first).min();
         let max_time = columns.iter().filter_map(times).map(|(_, last)| last).max();
         let chunk = (!columns.is_empty()).then(|| chunk::encode(&columns));
-        self.begin_chunk();
         Some(SealedChunk {
             chunk,
             min_time: min_time.unwrap_or(UnixMillis::MIN),
@@ -308,7 +315,9 @@ impl Lane {
 
     fn snapshot(&self) -> Snapshot {
         let (refs, shapes) = self.dictionary.entries();
-        Snapshot { epoch: self.epoch, seq: self.seq, refs, shapes, state: self.base.clone().into() }
+        let mut state = Vec::new();
+        self.cells.save(&mut state);
+        Snapshot { epoch: self.epoch, seq: self.seq, refs, shapes, state: state.into() }
     }
 
     fn base_cells(&self) -> Decoder {

@@ -9,7 +9,7 @@
 //! - [`merge`]: one series' points from several chunks, each time once.
 //! - [`retention`]: which chunks have to go.
 //! - [`keys`]: row keys, ordered for range scans.
-//! - [`format`]: what all rows share: version, checksum, errors.
+//! - [`mod@format`]: what all rows share: version, checksum, errors.
 //!
 //! No I/O, no clock, no threads: bytes in, values out. Time ranges are
 //! half-open, `[from, to)`, throughout. A value is 64 bits that come back as

@@ -198,15 +198,14 @@ impl Dictionary {
             + self.shapes.capacity() * size_of::<Option<(Arc<Shape>, u64)>>()
     }
 
-    /// All entries, for a snapshot.
+    /// The entries that later batches may use, for a snapshot.
     pub(super) fn entries(&self) -> (Vec<(u32, SeriesId)>, Vec<ShapeEntry>) {
         let refs = (0..).zip(&self.ids).filter_map(|(series_ref, id)| Some((series_ref, (*id)?))).collect();
-        let entry = |(number, shape): (u32, &Shape)| ShapeEntry {
-            shape: number,
-            check: shape.check.clone(),
-            interval: shape.interval,
-            refs: shape.refs.to_vec(),
+        let entry = |(number, place): (u32, &Option<(Arc<Shape>, u64)>)| {
+            let (shape, _) = place.as_ref().filter(|(_, generation)| *generation == self.generation)?;
+            let (check, refs) = (shape.check.clone(), shape.refs.to_vec());
+            Some(ShapeEntry { shape: number, check, interval: shape.interval, refs })
         };
-        (refs, self.shapes().map(entry).collect())
+        (refs, (0..).zip(&self.shapes).filter_map(entry).collect())
     }
 }

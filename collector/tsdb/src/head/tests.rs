@@ -196,7 +196,7 @@ proptest! {
             take(&mut lane, &record);
             journal.push(record.encode());
             // Sealed in place or, after a split, elsewhere: the same rows either way.
-            let twin = lane.clone().seal();
+            let twin = lane.sealed();
             let sealed = match (*seal, n % 2) {
                 (false, _) => None,
                 (true, 0) => lane.seal(),
