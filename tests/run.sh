@@ -36,6 +36,21 @@ pure=(-p signalbox-proto -p signalbox-engine -p signalbox-tsdb -p signalbox-ctl 
 linked=(-p signalbox-collector -p e2e)
 passed=0 failed=0
 
+# A real SMTP server for the mail tests, unpacked beside the build: nothing of it
+# is installed, nothing is started but by the tests.
+need_smtp_server() {
+  need_packages python3
+  python3 -c 'import aiosmtpd' 2>/dev/null && return 0
+  local folder="$CARGO_TARGET_DIR/../debian" package
+  export SIGNALBOX_TEST_PYTHON="$folder/usr/lib/python3/dist-packages"
+  [ -d "$SIGNALBOX_TEST_PYTHON/aiosmtpd" ] && return 0
+  mkdir -p "$folder"
+  say "fetching aiosmtpd"
+  (cd "$folder" && apt-get download -qq python3-aiosmtpd python3-atpublic python3-attr) ||
+    { as_root apt-get update -qq && (cd "$folder" && apt-get download -qq python3-aiosmtpd python3-atpublic python3-attr); }
+  for package in "$folder"/*.deb; do dpkg -x "$package" "$folder"; done
+}
+
 # tests NAME CARGO-ARGUMENTS... runs tests and adds up the runner's counts.
 tests() {
   local name=$1 log status=0
@@ -70,6 +85,7 @@ if [ "$quick" = 1 ]; then
   tests "tidiness" --release -p e2e --test tidy
 else
   build_products
+  need_smtp_server
   tests "collector, tidiness, system" --release "${linked[@]}"
 fi
 

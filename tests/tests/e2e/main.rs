@@ -1,0 +1,13 @@
+//! System tests: real processes, real disks, real sockets. Each file states the
+//! promises that it keeps; fault ids (F01 …) are those of docs/faults.md.
+
+mod backfill;
+mod common;
+mod disk;
+mod kills;
+mod mail;
+mod protocol;
+mod quickstart;
+mod red_light;
+mod restarts;
+mod safety;

@@ -1,0 +1,35 @@
+//! H1: from the built programs to a board of this very host with the five machine
+//! subjects in levels, within ten seconds of the agent's start.
+
+use anyhow::{Context, Result, ensure};
+use e2e::client::Client;
+use e2e::process::free_port;
+use signalbox_proto::status::Freshness;
+use std::path::Path;
+use std::process::Command;
+
+fn quickstart(arguments: &[&str]) -> Result<(bool, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("tests/ has a parent")?;
+    let out = Command::new("bash").arg("deploy/quickstart.sh").args(arguments).current_dir(root).output()?;
+    let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
+    Ok((out.status.success(), said))
+}
+
+#[test]
+fn detach_ends_with_a_board_of_this_host_and_stop_ends_it() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = folder.path().join("data").display().to_string();
+    let (http, grpc) = (free_port()?.to_string(), free_port()?.to_string());
+    let (ok, said) = quickstart(&["--detach", "--data", &data, "--http", &http, "--grpc", &grpc])?;
+    let board = Client::new(http.parse()?).status();
+    let (stopped, end) = quickstart(&["--stop", "--data", &data])?;
+    ensure!(ok, "{said}");
+    let items: Vec<_> = board?.entities.into_iter().flat_map(|entity| entity.items).collect();
+    for subject in ["cpu", "memory", "filesystem", "swap", "network"] {
+        let fresh = items.iter().any(|item| item.metric.contains(subject) && item.freshness == Freshness::Fresh);
+        ensure!(fresh, "no fresh item about {subject} on the board: {said}");
+    }
+    ensure!(stopped && end.contains("collector stopped"), "{end}");
+    ensure!(Client::new(http.parse()?).status().is_err(), "nothing answers any more");
+    Ok(())
+}
