@@ -26,8 +26,8 @@ pub struct Cli {
     /// Where the collector listens; for now plain http on a loopback address
     #[arg(long, global = true, env = "SIGNALBOX_COLLECTOR", default_value = DEFAULT_COLLECTOR, value_name = "URL")]
     pub collector: String,
-    /// Give up on an answer after this long
-    #[arg(long, global = true, default_value = "30s", value_name = "SPAN", value_parser = parse_span)]
+    /// Give up on an answer after this long; the collector itself gives up after 30 s
+    #[arg(long, global = true, default_value = "35s", value_name = "SPAN", value_parser = parse_span)]
     pub timeout: Millis,
     /// A table for people, or the API's own JSON document
     #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
@@ -187,8 +187,8 @@ pub struct IncidentsList {
     /// Which to list
     #[arg(long, value_enum, default_value_t = StateArg::Open)]
     pub state: StateArg,
-    /// At most this many, newest first
-    #[arg(long, default_value_t = 50, value_name = "N")]
+    /// At most this many, newest first; up to 1000
+    #[arg(long, default_value_t = 50, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub limit: u32,
 }
 

@@ -6,8 +6,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
-/// All files together; a thousand rules are about 1 MB.
-const RULES_LIMIT: Bytes = Bytes::from_mib(8);
+/// All files together: what the collector takes in one request.
+const RULES_LIMIT: Bytes = Bytes::from_mib(1);
 
 /// Why files could not be sent.
 #[derive(Debug, Error)]
