@@ -3,6 +3,12 @@
 //! Rates need the reading before, per device, while devices come and go. The
 //! steady state is a comparison of each name with the one expected at its place.
 
+/// Devices told by one check; hosts with more make them by the thousand for
+/// containers, and their series would be over the limit of an agent.
+pub(crate) const DEVICES_MAX: usize = 256;
+/// How many devices or mounts a check left out for its limit; there when not 0.
+pub(crate) const LEFT_OUT: &str = "signalbox_check_left_out";
+
 /// Devices with what is remembered of each.
 #[derive(Debug)]
 pub(crate) struct Roster<T> {

@@ -31,6 +31,11 @@ use std::sync::Arc;
 pub const SCAN_EVERY: Millis = Millis::from_secs(5);
 /// How long after a death every sample looks for a replacement.
 const SEARCH_FOR: Millis = Millis::from_secs(60);
+/// Least time between two looks. Where the watched come and go many times a second
+/// (a shell of builds), each death would else be followed by a look through all.
+const SCAN_SPAN_MIN: Millis = Millis(500);
+/// Instances of one watch whose death wakes the agent; polls must do for the others.
+const WAKES_MAX: usize = 32;
 /// Instances read by one watch; of more only the number is told.
 const INSTANCES_MAX: usize = 256;
 /// A share of processor time over less than this is mostly rounding: the kernel
@@ -157,7 +162,8 @@ impl ProcessWatch {
     fn look_for_instances(&mut self, now: Millis) -> Result<(), CheckError> {
         let searching = self.n_missing > 0 && self.died.is_some_and(|then| now < then + SEARCH_FOR);
         let due = self.scanned.is_none_or(|then| now >= then + self.spec.scan_every);
-        if !searching && !due {
+        let too_soon = self.scanned.is_some_and(|then| now < then + SCAN_SPAN_MIN);
+        if too_soon || (!searching && !due) {
             return Ok(());
         }
         let age_max = if searching { Millis::ZERO } else { self.spec.scan_every };
@@ -179,7 +185,8 @@ impl ProcessWatch {
             if self.instances.iter().any(|instance| instance.id == *id) {
                 continue;
             }
-            let mut instance = Instance::new(*id, &self.table.folder(id.pid), self.root == Path::new("/"));
+            let wakes = self.root == Path::new("/") && self.instances.len() < WAKES_MAX;
+            let mut instance = Instance::new(*id, &self.table.folder(id.pid), wakes);
             if instance.read(&mut self.cpu, how) {
                 self.instances.push(instance);
                 if self.n_missing > 0 {
@@ -266,10 +273,10 @@ enum Found {
 }
 
 impl Instance {
-    fn new(id: Id, folder: &Path, is_this_host: bool) -> Instance {
+    fn new(id: Id, folder: &Path, wakes: bool) -> Instance {
         // Opened before the first reading, which checks that it is still the process
         // that was found. Old kernels (before 5.3) have none: then polls must do.
-        let pid = i32::try_from(id.pid).ok().and_then(Pid::from_raw).filter(|_| is_this_host);
+        let pid = i32::try_from(id.pid).ok().and_then(Pid::from_raw).filter(|_| wakes);
         let pidfd = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         Instance { id, stat: KeptFile::new(folder.join("stat")), fds: folder.join("fd"), pidfd, last: None }
     }

@@ -65,6 +65,17 @@ fn a_death_shows_at_the_next_sample_and_a_replacement_is_a_restart() {
 }
 
 #[test]
+fn deaths_in_a_row_are_told_without_a_look_for_each() {
+    let tree = tree();
+    let mut watch = watch(&tree);
+    sample(&mut watch, at(0)).unwrap();
+    tree.write("proc/10/stat", &stat(10, "shop", "Z", 50, 9000));
+    tree.write("proc/12/stat", &stat(12, "shop", "S", 1, 10_000));
+    assert_eq!(value(&mut watch, 499, "up"), Some(0.0), "the death is told, the look must wait");
+    assert_eq!(value(&mut watch, 500, "up"), Some(1.0));
+}
+
+#[test]
 fn the_same_pid_with_another_start_is_another_process() {
     let tree = tree();
     let mut watch = watch(&tree);

@@ -6,7 +6,7 @@
 
 use crate::check::columns::{Adder, Columns, Fingerprint};
 use crate::check::file::{KeptFile, attribute};
-use crate::check::roster::{Entry, Roster};
+use crate::check::roster::{DEVICES_MAX, Entry, LEFT_OUT, Roster};
 use crate::check::text::{Fields, lines, round4};
 use crate::check::{Check, CheckError, Instant, Layout};
 use signalbox_proto::units::Millis;
@@ -94,8 +94,13 @@ impl Check for Disk {
         let disks = &mut self.disks;
         disks.begin();
         let mut print = Fingerprint::new();
+        let mut n_left_out = 0u64;
         self.file.read(|text| {
-            for line in lines(text).filter_map(Line::parse) {
+            for (n, line) in lines(text).filter_map(Line::parse).enumerate() {
+                if n >= DEVICES_MAX {
+                    n_left_out += 1;
+                    continue;
+                }
                 let memory =
                     disks.meet(line.name, || Memory { number: line.number, n_fields: 0, before: None, busy: None });
                 memory.note(&line, at.mono);
@@ -108,7 +113,14 @@ impl Check for Disk {
         })?;
         self.disks.end();
         let (root, disks) = (&self.root, &self.disks);
-        self.columns.keep(print, |add| disks.iter().for_each(|disk| add_disk(add, root, disk)));
+        print.number(u64::from(n_left_out > 0));
+        values.extend((n_left_out > 0).then_some(n_left_out as f64));
+        self.columns.keep(print, |add| {
+            disks.iter().for_each(|disk| add_disk(add, root, disk));
+            if n_left_out > 0 {
+                add.add(LEFT_OUT, &[("check", "disk")]);
+            }
+        });
         self.columns.finish("/proc/diskstats", values)
     }
 
@@ -296,6 +308,19 @@ mod tests {
         let series = tree.sample(&mut Disk::new(tree.root()), at(0)).unwrap();
         let info = r#"node_disk_info{device="sda",major="8",minor="0",model="Virtual disk",serial="S1",wwn="0x5"}"#;
         assert!(series.contains_key(info), "{series:?}");
+    }
+
+    #[test]
+    fn the_limit_holds_and_tells_how_many_are_left_out() {
+        let disks = |n: usize| (0..n).map(|i| format!("8 0 dm-{i} 1 2 3 4 5 6 7 8 9 10 11\n")).collect::<String>();
+        let tree = Tree::new(&[("proc/diskstats", &disks(DEVICES_MAX))]);
+        let mut disk = Disk::new(tree.root());
+        let left_out = r#"signalbox_check_left_out{check="disk"}"#;
+        assert_eq!(tree.sample(&mut disk, at(0)).unwrap().get(left_out), None);
+        tree.write("proc/diskstats", &disks(DEVICES_MAX + 2));
+        let series = tree.sample(&mut disk, at(1)).unwrap();
+        assert_eq!(series.get(left_out), Some(&2.0));
+        assert!(!series.keys().any(|key| key.contains(&format!("dm-{DEVICES_MAX}"))));
     }
 
     #[test]

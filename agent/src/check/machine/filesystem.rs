@@ -14,6 +14,7 @@ use super::mounts::{self, Mount};
 use super::probe::{Probe, Reading, Space, space};
 use crate::check::columns::{Adder, Columns, Fingerprint};
 use crate::check::file::KeptFile;
+use crate::check::roster::LEFT_OUT;
 use crate::check::text::round4;
 use crate::check::{Check, CheckError, Instant, Layout};
 use signalbox_proto::units::Millis;
@@ -28,6 +29,7 @@ pub(crate) struct Filesystem {
     lists: [KeptFile; 2],
     read_at: Option<Millis>,
     mounted: Vec<Mounted>,
+    n_left_out: usize,
     generation: u64,
     columns: Columns,
 }
@@ -65,6 +67,7 @@ impl Filesystem {
             lists: [list("proc/1/mounts"), list("proc/self/mounts")],
             read_at: None,
             mounted: Vec::new(),
+            n_left_out: 0,
             generation: 0,
             columns: Columns::default(),
         }
@@ -78,11 +81,12 @@ impl Filesystem {
             return Ok(());
         }
         let [of_init, own] = &mut self.lists;
-        let mounts = match of_init.read_if_there(now, mounts::parse)? {
+        let (mounts, n_left_out) = match of_init.read_if_there(now, mounts::parse)? {
             Some(mounts) => mounts,
             None => own.read(mounts::parse)?,
         };
         self.read_at = Some(now);
+        self.n_left_out = n_left_out;
         if !mounts.iter().eq(self.mounted.iter().map(|mounted| &mounted.mount)) {
             self.remount(mounts);
         }
@@ -124,8 +128,16 @@ impl Check for Filesystem {
             print.number(u64::from(mounted.shown));
             values.extend(row.iter().flatten());
         }
+        let some_left_out = self.n_left_out > 0;
+        print.number(u64::from(some_left_out));
+        values.extend(some_left_out.then_some(self.n_left_out as f64));
         let mounted = &self.mounted;
-        self.columns.keep(print, |add| mounted.iter().for_each(|mounted| mounted.lay_out(add)));
+        self.columns.keep(print, |add| {
+            mounted.iter().for_each(|mounted| mounted.lay_out(add));
+            if some_left_out {
+                add.add(LEFT_OUT, &[("check", "filesystem")]);
+            }
+        });
         self.columns.finish("/proc/mounts", values)
     }
 
@@ -199,7 +211,7 @@ mod tests {
     use crate::check::testing::{Tree, at};
 
     fn mount(options: &str) -> Mount {
-        mounts::parse(format!("/dev/a /m ext4 {options} 0 0").as_bytes()).remove(0)
+        mounts::parse(format!("/dev/a /m ext4 {options} 0 0").as_bytes()).0.remove(0)
     }
 
     const SPACE: Space =
@@ -224,7 +236,7 @@ mod tests {
 
     #[test]
     fn one_that_hangs_says_so_and_nothing_else() {
-        let remote = mounts::parse(b"srv:/x /n nfs4 rw 0 0").remove(0);
+        let remote = mounts::parse(b"srv:/x /n nfs4 rw 0 0").0.remove(0);
         let told = |reading| row(&remote, reading).iter().filter(|value| value.is_some()).count();
         assert_eq!(row(&remote, Reading::Hung)[..2], [Some(1.0), Some(1.0)]);
         assert_eq!(told(Reading::Hung), 2);

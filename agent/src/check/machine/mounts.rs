@@ -64,8 +64,9 @@ pub(crate) struct Mount {
 }
 
 /// The mounts that are told, from the text of `/proc/PID/mounts`. Of several on one
-/// mount point the last hides the others.
-pub(crate) fn parse(text: &[u8]) -> Vec<Mount> {
+/// mount point the last hides the others. Over the limit the first are told, and
+/// the second of the pair is how many are not.
+pub(crate) fn parse(text: &[u8]) -> (Vec<Mount>, usize) {
     let mut mounts: Vec<Mount> = Vec::new();
     let mut remote: Vec<PathBuf> = Vec::new();
     for mut mount in lines(text).filter_map(line) {
@@ -76,11 +77,13 @@ pub(crate) fn parse(text: &[u8]) -> Vec<Mount> {
         if !local && !LEFT_OUT_TYPES.contains(&mount.fstype.as_str()) {
             remote.push(mount.path.clone());
         }
-        if is_told(&mount) && mounts.len() < MOUNTS_MAX {
+        if is_told(&mount) {
             mounts.push(mount);
         }
     }
-    mounts
+    let n_left_out = mounts.len().saturating_sub(MOUNTS_MAX);
+    mounts.truncate(MOUNTS_MAX);
+    (mounts, n_left_out)
 }
 
 /// `/dev/vda / ext4 rw,relatime 0 0`.
@@ -131,7 +134,7 @@ mod tests {
     use super::*;
 
     fn points(text: &str) -> Vec<String> {
-        parse(text.as_bytes()).into_iter().map(|mount| mount.mountpoint).collect()
+        parse(text.as_bytes()).0.into_iter().map(|mount| mount.mountpoint).collect()
     }
 
     #[test]
@@ -146,7 +149,7 @@ mod tests {
 
     #[test]
     fn blanks_and_other_bytes_in_names_are_restored() {
-        let mount = &parse(b"//srv/My\\040Share /mnt/a\\040b\\134c\\011d cifs rw 0 0\n")[0];
+        let mount = &parse(b"//srv/My\\040Share /mnt/a\\040b\\134c\\011d cifs rw 0 0\n").0[0];
         assert_eq!((mount.device.as_str(), mount.mountpoint.as_str()), ("//srv/My Share", "/mnt/a b\\c\td"));
         assert_eq!(unescape(b"a\\04"), b"a\\04");
         assert_eq!(unescape(b"\\999"), b"\\999");
@@ -154,7 +157,7 @@ mod tests {
 
     #[test]
     fn read_only_is_an_option_of_its_own() {
-        let readonly = |options: &str| parse(format!("/dev/a /a ext4 {options} 0 0").as_bytes())[0].readonly;
+        let readonly = |options: &str| parse(format!("/dev/a /a ext4 {options} 0 0").as_bytes()).0[0].readonly;
         assert!(readonly("ro,relatime"));
         assert!(!readonly("rw,errors=remount-ro"));
     }
@@ -162,13 +165,13 @@ mod tests {
     #[test]
     fn what_may_hang_is_what_another_machine_or_process_answers() {
         let text = "/dev/a / ext4 rw 0 0\nsrv:/x /n nfs4 rw 0 0\n/dev/b /n/below ext4 rw 0 0\n/dev/c /nb xfs rw 0 0\nme /f fuse.sshfs rw 0 0\n";
-        let may_hang: Vec<bool> = parse(text.as_bytes()).iter().map(|mount| mount.may_hang).collect();
+        let may_hang: Vec<bool> = parse(text.as_bytes()).0.iter().map(|mount| mount.may_hang).collect();
         assert_eq!(may_hang, [false, true, true, false, true]);
     }
 
     #[test]
     fn the_last_mount_on_a_point_hides_the_others() {
-        let mounts = parse(b"/dev/a /m ext4 rw 0 0\n/dev/b /m xfs rw 0 0\n");
+        let (mounts, _) = parse(b"/dev/a /m ext4 rw 0 0\n/dev/b /m xfs rw 0 0\n");
         assert_eq!(mounts.len(), 1);
         assert_eq!(mounts[0].device, "/dev/b");
     }
@@ -177,6 +180,7 @@ mod tests {
     fn the_limit_holds_at_the_limit_and_one_over() {
         let text = |n: usize| (0..n).map(|i| format!("/dev/a /m{i} ext4 rw 0 0\n")).collect::<String>();
         assert_eq!(points(&text(MOUNTS_MAX)).len(), MOUNTS_MAX);
-        assert_eq!(points(&text(MOUNTS_MAX + 1)).len(), MOUNTS_MAX);
+        let (mounts, n_left_out) = parse(text(MOUNTS_MAX + 1).as_bytes());
+        assert_eq!((mounts.len(), n_left_out), (MOUNTS_MAX, 1));
     }
 }

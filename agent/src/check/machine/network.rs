@@ -8,7 +8,7 @@
 use super::link::Link;
 use crate::check::columns::{Adder, Columns, Fingerprint};
 use crate::check::file::KeptFile;
-use crate::check::roster::{Entry, Roster};
+use crate::check::roster::{DEVICES_MAX, Entry, LEFT_OUT, Roster};
 use crate::check::text::{Fields, lines, round4};
 use crate::check::{Check, CheckError, Instant, Layout};
 use signalbox_proto::units::Millis;
@@ -61,11 +61,17 @@ impl Network {
         }
     }
 
-    fn read_counters(&mut self, now: Millis, values: &mut Vec<f64>) -> Result<(), CheckError> {
+    /// Returns how many devices were left out.
+    fn read_counters(&mut self, now: Millis, values: &mut Vec<f64>) -> Result<u64, CheckError> {
         let (class, devices) = (&self.class, &mut self.devices);
         devices.begin();
+        let mut n_left_out = 0;
         self.file.read(|text| {
-            for line in lines(text).filter_map(Line::parse) {
+            for (n, line) in lines(text).filter_map(Line::parse).enumerate() {
+                if n >= DEVICES_MAX {
+                    n_left_out += 1;
+                    continue;
+                }
                 let memory = devices.meet(line.name, || Memory {
                     link: Link::new(class.join(&*String::from_utf8_lossy(line.name))),
                     before: None,
@@ -77,7 +83,7 @@ impl Network {
             }
         })?;
         self.devices.end();
-        Ok(())
+        Ok(n_left_out)
     }
 }
 
@@ -88,8 +94,9 @@ impl Check for Network {
 
     fn sample(&mut self, at: Instant, values: &mut Vec<f64>) -> Result<(), CheckError> {
         values.clear();
-        self.read_counters(at.mono, values)?;
+        let n_left_out = self.read_counters(at.mono, values)?;
         let mut print = Fingerprint::new();
+        print.number(u64::from(n_left_out > 0));
         for device in self.devices.iter_mut() {
             device.memory.link.look(at.mono)?;
             print.text(&device.name);
@@ -97,10 +104,14 @@ impl Check for Network {
             print.number(device.memory.link.generation());
             device.memory.link.extend(values);
         }
+        values.extend((n_left_out > 0).then_some(n_left_out as f64));
         let devices = &self.devices;
         self.columns.keep(print, |add| {
             devices.iter().for_each(|device| add_counters(add, device));
             devices.iter().for_each(|device| device.memory.link.lay_out(&device.label(), add));
+            if n_left_out > 0 {
+                add.add(LEFT_OUT, &[("check", "network")]);
+            }
         });
         self.columns.finish("/proc/net/dev", values)
     }
