@@ -1,0 +1,179 @@
+//! What operators do. Each act becomes one command; its answer comes after the
+//! commit that holds it, so what was answered survives any crash.
+
+use crate::http::App;
+use crate::http::error::Failure;
+use crate::http::extract::{Body, Segments};
+use axum::Json;
+use axum::extract::State;
+use signalbox_engine::event::{Act, Command};
+use signalbox_proto::api::{self, ApiError, Done, IncidentAct, NewSnooze};
+use signalbox_proto::names::AgentId;
+use signalbox_proto::text::parse_span;
+
+/// Characters of a name of a person or team.
+const NAME_MAX_CHARS: usize = 128;
+/// Characters of a note, a reason or a scope.
+const TEXT_MAX_CHARS: usize = 4096;
+
+async fn command(app: &App, author: String, act: Act) -> Result<Json<Done>, Failure> {
+    let author = name("author", &author)?;
+    Ok(Json(app.handle.command(Command { author, act }).await??))
+}
+
+/// A name: something, on one line, not endless.
+fn name(field: &str, value: &str) -> Result<String, Failure> {
+    let value = value.trim();
+    if value.is_empty() || value.chars().any(char::is_control) || value.chars().count() > NAME_MAX_CHARS {
+        let error = format!("{field} must be 1 to {NAME_MAX_CHARS} characters on one line");
+        return Err(Failure::bad(error, format!("say who: \"{field}\": \"ada\"")));
+    }
+    Ok(value.to_owned())
+}
+
+/// Words: not endless; empty only where `needed` is false.
+fn words(field: &str, value: String, needed: bool) -> Result<String, Failure> {
+    if needed && value.trim().is_empty() {
+        return Err(Failure::bad(format!("{field} is empty"), format!("say it in \"{field}\"")));
+    }
+    if value.chars().count() > TEXT_MAX_CHARS {
+        let error = format!("{field} is over the limit of {TEXT_MAX_CHARS} characters");
+        return Err(Failure::bad(error, "say it shorter, link to the rest"));
+    }
+    Ok(value)
+}
+
+/// The host was taken away: its agent is hidden, its incident closed, its history kept.
+#[utoipa::path(post, path = "/api/signalbox/v1/agents/{id}/retire", request_body = api::Act,
+    params(("id" = String, Path, description = "agent id")), responses(
+    (status = 200, description = "retired", body = Done),
+    (status = 404, description = "there is no such agent", body = ApiError),
+    (status = 409, description = "its state does not allow this", body = ApiError),
+    (status = 415, description = "not application/json", body = ApiError),
+))]
+pub(crate) async fn retire(
+    State(app): State<App>,
+    Segments(id): Segments<String>,
+    Body(act): Body<api::Act>,
+) -> Result<Json<Done>, Failure> {
+    let agent = AgentId::parse(&id).map_err(|error| Failure::bad(error.to_string(), "signalbox agents lists them"))?;
+    let reason = words("reason", act.reason, false)?;
+    command(&app, act.author, Act::RetireAgent { agent, reason }).await
+}
+
+/// Acknowledge: I have it. Stops escalation, not updates.
+#[utoipa::path(post, path = "/api/signalbox/v1/incidents/{n}/ack", request_body = IncidentAct,
+    params(("n" = u64, Path, description = "17 for INC-17")), responses(
+    (status = 200, description = "acknowledged", body = Done),
+    (status = 404, description = "there is no such incident", body = ApiError),
+    (status = 409, description = "its state does not allow this", body = ApiError),
+    (status = 415, description = "not application/json", body = ApiError),
+))]
+pub(crate) async fn acknowledge(
+    State(app): State<App>,
+    Segments(incident): Segments<u64>,
+    Body(act): Body<IncidentAct>,
+) -> Result<Json<Done>, Failure> {
+    only(&act, "ack", false, false)?;
+    let text = words("text", act.text, false)?;
+    command(&app, act.author, Act::Acknowledge { incident, text }).await
+}
+
+/// Assign: somebody has it.
+#[utoipa::path(post, path = "/api/signalbox/v1/incidents/{n}/assign", request_body = IncidentAct,
+    params(("n" = u64, Path, description = "17 for INC-17")), responses(
+    (status = 200, description = "assigned", body = Done),
+    (status = 400, description = "assignee is missing", body = ApiError),
+    (status = 404, description = "there is no such incident", body = ApiError),
+    (status = 409, description = "its state does not allow this", body = ApiError),
+    (status = 415, description = "not application/json", body = ApiError),
+))]
+pub(crate) async fn assign(
+    State(app): State<App>,
+    Segments(incident): Segments<u64>,
+    Body(act): Body<IncidentAct>,
+) -> Result<Json<Done>, Failure> {
+    only(&act, "assign", true, false)?;
+    let (assignee, text) = (name("assignee", &act.assignee)?, words("text", act.text, false)?);
+    command(&app, act.author, Act::Assign { incident, assignee, text }).await
+}
+
+/// Note: words for the timeline.
+#[utoipa::path(post, path = "/api/signalbox/v1/incidents/{n}/note", request_body = IncidentAct,
+    params(("n" = u64, Path, description = "17 for INC-17")), responses(
+    (status = 200, description = "noted", body = Done),
+    (status = 400, description = "text is missing", body = ApiError),
+    (status = 404, description = "there is no such incident", body = ApiError),
+    (status = 415, description = "not application/json", body = ApiError),
+))]
+pub(crate) async fn note(
+    State(app): State<App>,
+    Segments(incident): Segments<u64>,
+    Body(act): Body<IncidentAct>,
+) -> Result<Json<Done>, Failure> {
+    only(&act, "note", false, false)?;
+    let text = words("text", act.text, true)?;
+    command(&app, act.author, Act::Note { incident, text }).await
+}
+
+/// Close: labelled and done.
+#[utoipa::path(post, path = "/api/signalbox/v1/incidents/{n}/close", request_body = IncidentAct,
+    params(("n" = u64, Path, description = "17 for INC-17")), responses(
+    (status = 200, description = "closed", body = Done),
+    (status = 400, description = "label is missing", body = ApiError),
+    (status = 404, description = "there is no such incident", body = ApiError),
+    (status = 409, description = "it is still bad and was not labelled false or noisy", body = ApiError),
+    (status = 415, description = "not application/json", body = ApiError),
+))]
+pub(crate) async fn close(
+    State(app): State<App>,
+    Segments(incident): Segments<u64>,
+    Body(act): Body<IncidentAct>,
+) -> Result<Json<Done>, Failure> {
+    only(&act, "close", false, true)?;
+    let Some(label) = act.label else {
+        return Err(Failure::bad("label is missing", "say \"label\": \"real\", \"false\" or \"noisy\""));
+    };
+    let text = words("text", act.text, false)?;
+    command(&app, act.author, Act::Close { incident, label, text }).await
+}
+
+/// A field that the act does not use is a mistake, not decoration.
+fn only(act: &IncidentAct, verb: &str, assignee: bool, label: bool) -> Result<(), Failure> {
+    let stray = match act {
+        IncidentAct { assignee: given, .. } if !assignee && !given.is_empty() => "assignee",
+        IncidentAct { label: Some(_), .. } if !label => "label",
+        _ => return Ok(()),
+    };
+    Err(Failure::bad(format!("{verb} takes no {stray}"), "leave it out, or act with another verb"))
+}
+
+/// Snooze: tell nobody about what is in scope, until a time.
+#[utoipa::path(post, path = "/api/signalbox/v1/snoozes", request_body = NewSnooze, responses(
+    (status = 200, description = "snoozed; id is the snooze's", body = Done),
+    (status = 400, description = "scope, span or reason is missing or malformed", body = ApiError),
+    (status = 415, description = "not application/json", body = ApiError),
+))]
+pub(crate) async fn snooze(State(app): State<App>, Body(new): Body<NewSnooze>) -> Result<Json<Done>, Failure> {
+    let span = parse_span(&new.span)
+        .map_err(|error| Failure::bad(format!("for: {error}"), "say for how long: \"for\": \"2h\""))?;
+    let (scope, reason) = (words("scope", new.scope, true)?, words("reason", new.reason, true)?);
+    command(&app, new.author, Act::Snooze { scope, span, reason }).await
+}
+
+/// End a snooze early.
+#[utoipa::path(delete, path = "/api/signalbox/v1/snoozes/{id}", request_body = api::Act,
+    params(("id" = u64, Path, description = "snooze id")), responses(
+    (status = 200, description = "ended", body = Done),
+    (status = 404, description = "there is no such snooze", body = ApiError),
+    (status = 409, description = "it is over already", body = ApiError),
+    (status = 415, description = "not application/json", body = ApiError),
+))]
+pub(crate) async fn end_snooze(
+    State(app): State<App>,
+    Segments(id): Segments<u64>,
+    Body(act): Body<api::Act>,
+) -> Result<Json<Done>, Failure> {
+    let reason = words("reason", act.reason, false)?;
+    command(&app, act.author, Act::EndSnooze { id, reason }).await
+}

@@ -1,0 +1,65 @@
+//! Rules and channels: check, reload, test.
+
+use crate::http::App;
+use crate::http::api::board::NoParams;
+use crate::http::error::Failure;
+use crate::http::extract::{Body, Empty, Params, Segments};
+use axum::Json;
+use axum::extract::State;
+use signalbox_proto::api::{ApiError, Done, NotifyTest, RulesReport, RulesToCheck};
+
+/// What a set of rule files would be found to be, against the series that exist
+/// now. Changes nothing.
+#[utoipa::path(post, path = "/api/signalbox/v1/rules/check", request_body = RulesToCheck, responses(
+    (status = 200, description = "findings, errors first; no error means that the files would be taken", body = RulesReport),
+    (status = 400, description = "the body is malformed", body = ApiError),
+    (status = 413, description = "the files are over 1 MiB together", body = ApiError),
+    (status = 415, description = "not application/json", body = ApiError),
+))]
+pub(crate) async fn check_rules(State(app): State<App>, Body(rules): Body<RulesToCheck>) -> Json<RulesReport> {
+    Json(app.handle.check_rules(rules.files).await)
+}
+
+/// Read rules, entities, routes and channels again; on any error the old ones stay
+/// in force.
+#[utoipa::path(post, path = "/api/signalbox/v1/reload", responses(
+    (status = 200, description = "in force", body = Done),
+    (status = 415, description = "a content type other than application/json", body = ApiError),
+    (status = 422, description = "the files are refused, with what is wrong where", body = ApiError),
+))]
+pub(crate) async fn reload(State(app): State<App>, _: Empty) -> Result<Json<Done>, Failure> {
+    let version = app.handle.reload().await.map_err(|findings| Failure::findings(&findings))?;
+    Ok(Json(Done { done: format!("rules version {version} is in force"), id: None }))
+}
+
+/// Send a marked message by a channel, the way that any notice takes.
+#[utoipa::path(post, path = "/api/signalbox/v1/notify/test/{channel}",
+    params(("channel" = String, Path, description = "channel name")), responses(
+    (status = 200, description = "what the server said, accepted or not", body = NotifyTest),
+    (status = 404, description = "there is no such channel", body = ApiError),
+    (status = 415, description = "a content type other than application/json", body = ApiError),
+))]
+pub(crate) async fn test_channel(
+    State(app): State<App>,
+    Segments(channel): Segments<String>,
+    _: Empty,
+) -> Result<Json<NotifyTest>, Failure> {
+    if let Some(test) = app.notifiers.test(&channel).await {
+        return Ok(Json(test));
+    }
+    let known = app.notifiers.names();
+    let remedy = match known.as_slice() {
+        [] => "notify.yaml names no channels".to_owned(),
+        names => format!("there are {}", names.join(", ")),
+    };
+    Err(Failure::absent(format!("there is no channel {channel}"), remedy))
+}
+
+/// Names of the channels in force.
+#[utoipa::path(get, path = "/api/signalbox/v1/notify/channels", responses(
+    (status = 200, description = "names, sorted", body = Vec<String>),
+    (status = 400, description = "a parameter is unknown", body = ApiError),
+))]
+pub(crate) async fn channels(State(app): State<App>, Params(_): Params<NoParams>) -> Json<Vec<String>> {
+    Json(app.notifiers.names())
+}

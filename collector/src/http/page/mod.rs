@@ -1,0 +1,163 @@
+//! The status page: server-rendered HTML, no JavaScript, read from the board.
+//!
+//! Handlers fetch, [`model`] says what stands on a page (pure), the templates say
+//! where. minijinja escapes every value; no template marks anything as safe.
+
+mod model;
+mod spark;
+
+use crate::http::App;
+use crate::http::api::board as present;
+use crate::http::error::Failure;
+use crate::http::extract::{Params, Segments};
+use crate::http::filter::StateFilter;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use minijinja::Environment;
+use minijinja::value::Serde;
+use serde::{Deserialize, Serialize};
+use signalbox_engine::board::Filter;
+use signalbox_proto::api::Incident;
+use signalbox_proto::units::UnixMillis;
+use std::sync::LazyLock;
+
+/// Instructions of one rendering: a thousand times what a full page needs.
+const FUEL: u64 = 50_000_000;
+
+static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut templates = Environment::new();
+    templates.set_fuel(Some(FUEL));
+    // Names end in .html: that is what turns escaping on.
+    for (name, source) in [
+        ("frame.html", include_str!("frame.html")),
+        ("board.html", include_str!("board.html")),
+        ("incident.html", include_str!("incident.html")),
+        ("item.html", include_str!("item.html")),
+        ("failure.html", include_str!("failure.html")),
+    ] {
+        templates.add_template(name, source).expect("the templates are parsed by a test");
+    }
+    templates
+});
+
+/// A page, or why there is none, as a page too.
+pub(crate) struct Page(Result<String, Failure>);
+
+impl IntoResponse for Page {
+    fn into_response(self) -> Response {
+        let html = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
+        let failure = match self.0 {
+            Ok(text) => return (html, text).into_response(),
+            Err(failure) => failure,
+        };
+        let status = failure.status;
+        match render("failure.html", &model::failure(&failure)) {
+            Ok(text) => (status, html, text).into_response(),
+            Err(_) => failure.into_response(),
+        }
+    }
+}
+
+fn render(template: &str, model: &impl Serialize) -> Result<String, Failure> {
+    let page = TEMPLATES.get_template(template).and_then(|template| template.render(Serde(model)));
+    page.map_err(|error| {
+        tracing::error!(template, %error, "a page could not be rendered");
+        let text = format!("render {template}: {error}");
+        Failure::new(StatusCode::INTERNAL_SERVER_ERROR, text, "use the command signalbox status; report this")
+    })
+}
+
+/// What a browser's form sends: fields left empty ask for nothing.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BoardForm {
+    #[serde(default)]
+    layer: String,
+    #[serde(default)]
+    owner: String,
+    #[serde(default)]
+    system: String,
+    #[serde(default)]
+    entity: String,
+}
+
+impl BoardForm {
+    fn filter(self) -> Result<Filter, Failure> {
+        let some = |text: String| if text.is_empty() { None } else { Some(text) };
+        let layer = match some(self.layer) {
+            None => None,
+            Some(word) => Some(model::layer(&word).ok_or_else(|| {
+                Failure::bad(format!("there is no layer {word}"), "machine, application, business or middleware")
+            })?),
+        };
+        Ok(Filter { layer, owner: some(self.owner), system: some(self.system), entity: some(self.entity) })
+    }
+}
+
+/// `GET /`: the board.
+pub(crate) async fn board(State(app): State<App>, form: Result<Params<BoardForm>, Failure>) -> Page {
+    let page = || {
+        let filter = form?.0.filter()?;
+        let status = present::current(&app, &filter);
+        let board = app.handle.board();
+        let is_shown = |id: &str| filter == Filter::default() || status.entities.iter().any(|entity| entity.id == id);
+        let is_wanted = |one: &&Incident| StateFilter::Open.accepts(one) && is_shown(&one.entity);
+        let incidents = board.incidents.iter().filter(is_wanted);
+        let choices = model::Choices::of(&board.status.entities);
+        let model = model::board(&status, &board.agents, incidents, &filter, choices, app.handle.now());
+        render("board.html", &model)
+    };
+    Page(page())
+}
+
+/// `GET /incidents/{n}`: one incident's story.
+pub(crate) async fn incident(State(app): State<App>, number: Result<Segments<u64>, Failure>) -> Page {
+    let page = || {
+        let incident = present::find(&app, number?.0)?;
+        render("incident.html", &model::incident(&incident, app.handle.now()))
+    };
+    Page(page())
+}
+
+/// Which item, when.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ItemForm {
+    id: String,
+    at: Option<i64>,
+}
+
+/// `GET /items?id=`: why an item shows what it shows.
+pub(crate) async fn item(State(app): State<App>, form: Result<Params<ItemForm>, Failure>) -> Page {
+    let Params(form) = match form {
+        Ok(form) => form,
+        Err(failure) => return Page(Err(failure)),
+    };
+    let explained = app.handle.explain(form.id, form.at.map(UnixMillis)).await;
+    Page(explained.map_err(Failure::from).and_then(|proof| render("item.html", &model::item(&proof, app.handle.now()))))
+}
+
+/// `GET /style.css`.
+pub(crate) async fn style() -> Response {
+    ([(header::CONTENT_TYPE, "text/css; charset=utf-8")], include_str!("style.css")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_template_parses() {
+        assert_eq!(TEMPLATES.templates().count(), 5);
+    }
+
+    #[test]
+    fn no_template_turns_escaping_off() {
+        for (_, template) in TEMPLATES.templates() {
+            let source = template.source();
+            assert!(!source.contains("safe") && !source.contains("autoescape"), "{}", template.name());
+            assert!(!source.contains("<script") && !source.contains("style="), "{}", template.name());
+        }
+    }
+}
