@@ -16,7 +16,7 @@
 use crate::due::DueKey;
 use crate::event::AgentHello;
 use crate::rule::AgentClocks;
-use crate::state::{Agent, Heard};
+use crate::state::{Agent, Heard, Subject};
 use crate::work::Work;
 use signalbox_proto::limits::HEARTBEAT_MS;
 use signalbox_proto::names::AgentId;
@@ -250,7 +250,9 @@ impl Work<'_> {
         agent.since = now;
         let (incident, skew) = (agent.incident, agent.skew);
         self.agent_left(id);
-        for number in incident.into_iter().chain(skew) {
+        let own =
+            |number: &u64| self.incidents.get(number).is_some_and(|incident| incident.subject != Subject::MassLoss);
+        for number in incident.into_iter().chain(skew).filter(own).collect::<Vec<_>>() {
             self.close_by_itself(number, &format!("host retired: {why}"));
         }
         for key in self.feeds_of(id) {

@@ -62,9 +62,27 @@ impl Work<'_> {
             self.due.set(DueKey::Feed(key.clone()), Some(stale));
         }
         self.check_speaks(&key);
+        if seen > UnixMillis::MIN && tick.time > stale_at(interval, seen) {
+            self.end_silence(&key, interval, seen, tick);
+        }
         for (series, value) in &tick.values {
             self.judge(&key, *series, interval, seen, tick.time, *value);
         }
+    }
+
+    /// The first tick after a silence concerns the quiet series too: their tracks
+    /// must know of the gap, in case its samples still arrive. Where in its band a
+    /// value lies changes nothing, so the last judged one stands for it.
+    fn end_silence(&mut self, key: &FeedKey, interval: Millis, seen: UnixMillis, tick: &SampledTick) {
+        let series = self.feeds.get(key).map(|feed| Arc::clone(&feed.series)).unwrap_or_default();
+        for id in series.iter().filter(|id| tick.values.iter().all(|(listed, _)| listed != *id)) {
+            let tracks = self.track_keys(*id);
+            let value = tracks.iter().find_map(|key| self.tracks.get(key)?.track.value());
+            if let Some(value) = value {
+                self.judge(key, *id, interval, seen, tick.time, value);
+            }
+        }
+        self.kept_feeds.insert(key.clone());
     }
 
     /// A sample behind the live lane: only over and done episodes can come of it.
@@ -119,6 +137,14 @@ impl Work<'_> {
             return;
         }
         self.set_feed_due(key, Some(due));
+    }
+
+    fn arm_feed_now(&mut self, key: &FeedKey) {
+        let now = self.now;
+        let Some(feed) = self.feeds.get(key) else { return };
+        if feed.last > UnixMillis::MIN && feed.armed.is_none_or(|armed| armed > now) {
+            self.set_feed_due(key, Some(now));
+        }
     }
 
     fn set_feed_due(&mut self, key: &FeedKey, due: Option<UnixMillis>) {
@@ -204,6 +230,7 @@ impl Work<'_> {
         }
         if old.series != *series || old.interval != interval || self.feeds.get(&key).is_none() {
             self.feeds.insert(key.clone(), Feed { interval, series: Arc::clone(series), ..old });
+            self.arm_feed_now(&key);
             self.kept_feeds.insert(key);
         }
     }
@@ -244,6 +271,10 @@ impl Work<'_> {
             self.series.remove(&series);
         } else {
             self.series.insert(series, known);
+        }
+        if let Some(feed) = self.feed_of.get(&series).cloned() {
+            // What the rules want of its silence is found out at the next look.
+            self.arm_feed_now(&feed);
         }
     }
 

@@ -84,10 +84,11 @@ impl Work<'_> {
     pub(crate) fn agent_returned(&mut self, id: &AgentId, incident: Option<u64>) {
         self.agent_left(id);
         let Some(number) = incident else { return };
-        if self.incidents.get(&number).is_some_and(crate::state::Incident::is_open) {
-            let why = format!("agent {id} is up again");
+        let Some(incident) = self.incidents.get(&number) else { return };
+        // A mass loss ends only with its last member.
+        if incident.is_open() && incident.subject == Subject::Agent(id.clone()) {
             if let Some(incident) = self.incidents.get_mut(&number) {
-                incident.why = why;
+                incident.why = format!("agent {id} is up again");
             }
             self.restore(number, self.now);
         }

@@ -35,8 +35,9 @@ impl Work<'_> {
         self.expect_agents();
     }
 
-    /// Deadlines are not kept: they follow from the rows. Feeds look early; those
-    /// of agents come with the rules and with the collector's start.
+    /// Deadlines are not kept: they follow from the rows. Feeds look early. Agents'
+    /// clocks must not run before anybody could listen: the collector's start, the
+    /// rules or the agent's first word set them.
     pub(crate) fn arm_restored(&mut self) {
         for key in self.feeds.keys() {
             let Some(feed) = self.feeds.get(&key) else { continue };
@@ -48,9 +49,6 @@ impl Work<'_> {
                 }
                 self.due.set(DueKey::Feed(key), Some(due));
             }
-        }
-        for id in self.agents.keys() {
-            self.arm_agent(&id);
         }
         for id in self.snoozes.keys() {
             self.now = UnixMillis::MIN;

@@ -109,19 +109,14 @@ impl World {
         if self.way == Way::Restored {
             let before = comparable(board.clone());
             self.engine = self.restored();
-            self.announce();
-            self.settle();
-            assert_eq!(comparable(self.engine.board(self.now)), before, "the restored engine shows something else");
-            for id in self
-                .hosts
-                .iter()
-                .filter(|(_, host)| host.speaks && host.connected)
-                .map(|(id, _)| id.clone())
-                .collect::<Vec<_>>()
-            {
-                let wall = self.wall(&id);
-                self.happen(Event::AgentHeartbeat { agent: id, wall, n_backlog: 0 });
+            let speaking = self.hosts.iter().filter(|(_, host)| host.speaks && host.connected);
+            for agent in speaking.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
+                let wall = self.wall(&agent);
+                self.happen(Event::AgentHeartbeat { agent, wall, n_backlog: 0 });
             }
+            self.announce();
+            self.happen(Event::Tick);
+            assert_eq!(comparable(self.engine.board(self.now)), before, "the restored engine shows something else");
         }
         board
     }
