@@ -3,12 +3,16 @@
 //! Kept promise: what the agent samples arrives over real HTTP/2, is acknowledged,
 //! and is sent again after the collector was away; SIGTERM ends in a goodbye.
 
+#![allow(clippy::disallowed_methods, reason = "a system test waits for real processes on a real clock")]
+
+use signalbox_proto::columns::Decoder;
+use signalbox_proto::samples::Batch;
 use signalbox_proto::wire::v1;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -26,6 +30,30 @@ struct Seen {
     n_series: usize,
     hellos: Vec<v1::Hello>,
     n_goodbyes: usize,
+    /// Newest value of `signalbox_process_up`.
+    up: Option<f64>,
+    up_ref: Option<u32>,
+    shapes: BTreeMap<u32, Vec<u32>>,
+    decoder: Decoder,
+}
+
+impl Seen {
+    fn read_up(&mut self, batch: &Batch) {
+        for entry in &batch.series {
+            if entry.labels.metric() == Some("signalbox_process_up") {
+                self.up_ref = Some(entry.series_ref);
+            }
+        }
+        self.shapes.extend(batch.shapes.iter().map(|shape| (shape.shape, shape.refs.clone())));
+        let Seen { decoder, shapes, up_ref, up, .. } = self;
+        let shape = |shape| shapes.get(&shape).map(Vec::as_slice);
+        let visit = |tick: &signalbox_proto::columns::Tick<'_>, values: &signalbox_proto::columns::Values<'_>| {
+            if let Some(up_ref) = up_ref.filter(|own| tick.refs.contains(own)) {
+                *up = Some(values.get(up_ref));
+            }
+        };
+        decoder.decode(batch.wall, batch.key, &batch.columns, shape, visit).unwrap();
+    }
 }
 
 #[derive(Debug, Clone, Default)]
@@ -45,8 +73,9 @@ impl Collector {
                 acks
             }
             FromAgent::Batch(batch) => {
-                let batch = signalbox_proto::samples::Batch::try_from(batch).unwrap();
+                let batch = Batch::try_from(batch).unwrap();
                 seen.n_series += batch.series.len();
+                seen.read_up(&batch);
                 seen.batches.insert((batch.epoch, batch.seq));
                 vec![ack(batch.epoch, batch.seq)]
             }
@@ -58,22 +87,25 @@ impl Collector {
         }
     }
 
-    async fn serve(&self, listener: TcpListener, until: tokio::sync::oneshot::Receiver<()>) {
-        let incoming = TcpListenerStream::new(listener);
-        let server = tonic::transport::Server::builder().add_service(IngestServiceServer::new(self.clone()));
-        tokio::select! {
-            served = server.serve_with_incoming(incoming) => served.unwrap(),
-            _ = until => {}
-        }
+    /// Serves on a runtime of its own: dropping it ends all connections, as a crash does.
+    fn serve(&self, listener: std::net::TcpListener) -> tokio::runtime::Runtime {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let collector = self.clone();
+        runtime.spawn(async move {
+            let incoming = TcpListenerStream::new(TcpListener::from_std(listener).unwrap());
+            let server = tonic::transport::Server::builder().add_service(IngestServiceServer::new(collector));
+            server.serve_with_incoming(incoming).await.unwrap();
+        });
+        runtime
     }
 
-    async fn wait_for(&self, what: &str, reached: impl Fn(&Seen) -> bool) {
-        let wait = async {
-            while !reached(&self.0.lock().unwrap()) {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "waited in vain for {what}");
+    fn wait_for(&self, what: &str, reached: impl Fn(&Seen) -> bool) {
+        let start = Instant::now();
+        while !reached(&self.0.lock().unwrap()) {
+            assert!(start.elapsed() < PATIENCE, "waited in vain for {what}");
+            std::thread::sleep(Duration::from_millis(2));
+        }
     }
 }
 
@@ -104,9 +136,9 @@ impl IngestService for Collector {
 struct Agent(Child);
 
 impl Agent {
-    fn start(dir: &Path, port: u16) -> Agent {
+    fn start(dir: &Path, port: u16, more: &str) -> Agent {
         let config = dir.join("agent.yaml");
-        std::fs::write(&config, "interval: 200ms\nlabels: {region: test}\n").unwrap();
+        std::fs::write(&config, format!("interval: 200ms\nlabels: {{region: test}}\n{more}")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_signalbox-agent"))
             .args(["--agent-id", "web1", "--collector", &format!("http://127.0.0.1:{port}")])
             .arg("--config")
@@ -139,19 +171,15 @@ fn is_whole(seen: &Seen) -> bool {
     })
 }
 
-#[tokio::test]
-async fn batches_arrive_survive_an_outage_and_end_in_a_goodbye() {
+#[test]
+fn batches_arrive_survive_an_outage_and_end_in_a_goodbye() {
     let dir = tempfile::tempdir().unwrap();
     let collector = Collector::default();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
-    let (stop, stopped) = tokio::sync::oneshot::channel();
-    let serving = tokio::spawn({
-        let collector = collector.clone();
-        async move { collector.serve(listener, stopped).await }
-    });
-    let mut agent = Agent::start(dir.path(), address.port());
-    collector.wait_for("ten batches", |seen| seen.batches.len() >= 10).await;
+    let first = collector.serve(listener);
+    let mut agent = Agent::start(dir.path(), address.port(), "");
+    collector.wait_for("ten batches", |seen| seen.batches.len() >= 10);
     {
         let seen = collector.0.lock().unwrap();
         assert!(seen.n_series > 100, "{} series", seen.n_series);
@@ -160,23 +188,37 @@ async fn batches_arrive_survive_an_outage_and_end_in_a_goodbye() {
         assert!(!seen.hellos[0].checks.is_empty());
     }
 
-    stop.send(()).unwrap();
-    serving.await.unwrap();
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    first.shutdown_background();
     let n_before = collector.0.lock().unwrap().batches.len();
-    let listener = TcpListener::bind(address).await.unwrap();
-    let (_keep, stopped) = tokio::sync::oneshot::channel();
-    tokio::spawn({
-        let collector = collector.clone();
-        async move { collector.serve(listener, stopped).await }
-    });
-    collector.wait_for("batches after the outage", |seen| seen.batches.len() >= n_before + 20).await;
+    std::thread::sleep(Duration::from_secs(1));
+    let _second = collector.serve(std::net::TcpListener::bind(address).unwrap());
+    collector.wait_for("a second stream", |seen| seen.hellos.len() >= 2);
+    collector.wait_for("batches after the outage", |seen| seen.batches.len() >= n_before + 20);
     assert!(is_whole(&collector.0.lock().unwrap()), "no batch may be missing");
 
     agent.signal(rustix::process::Signal::TERM);
-    collector.wait_for("the goodbye", |seen| seen.n_goodbyes == 1).await;
-    let status = tokio::task::spawn_blocking(move || agent.0.wait().unwrap()).await.unwrap();
-    assert!(status.success());
+    collector.wait_for("the goodbye", |seen| seen.n_goodbyes == 1);
+    assert!(agent.0.wait().unwrap().success());
+}
+
+#[test]
+fn the_death_of_a_watched_process_arrives_at_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = Collector::default();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let _serving = collector.serve(listener);
+    let mut victim = Command::new("sleep").arg("600").spawn().unwrap();
+    let pid_file = dir.path().join("victim.pid");
+    std::fs::write(&pid_file, victim.id().to_string()).unwrap();
+    let watch = format!("processes:\n  - {{name: victim, match: {{pid_file: {}}}, interval: 1h}}\n", pid_file.display());
+    let _agent = Agent::start(dir.path(), port, &watch);
+    collector.wait_for("the watch", |seen| seen.up == Some(1.0));
+    let killed = Instant::now();
+    victim.kill().unwrap();
+    victim.wait().unwrap();
+    collector.wait_for("the death", |seen| seen.up == Some(0.0));
+    assert!(killed.elapsed() < Duration::from_secs(1), "took {:?}", killed.elapsed());
 }
 
 #[test]
