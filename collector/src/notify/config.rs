@@ -1,9 +1,11 @@
-//! `notify.yaml`, the bodies of its channels: how somebody is told.
+//! Bodies of channels, wherever `channels:` stands among the configuration files:
+//! how somebody is told.
 //!
-//! The engine reads names and routes from the same file; here the key `routes` is
-//! let pass. A raw struct mirrors the file, [`Channel`] is what the program trusts.
-//! Findings carry line and column but never a snippet: a line of this file may hold
-//! what somebody took for a good place for a password.
+//! The engine reads rules, entities, routes and the channels' names from the same
+//! files and refuses keys that nobody knows; here everything but `channels` is let
+//! pass. A raw struct mirrors the file, [`Channel`] is what the program trusts.
+//! Findings carry line and column but never a snippet: a line near a channel may
+//! hold what somebody took for a good place for a password.
 
 use crate::notify::secret::{Secret, SecretError};
 use lettre::message::Mailbox;
@@ -13,6 +15,7 @@ use serde_saphyr::{Location, Spanned};
 use signalbox_proto::api::Finding;
 use signalbox_proto::text::parse_span;
 use signalbox_proto::units::Millis;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr};
 
 /// Channels of one collector.
@@ -79,13 +82,9 @@ pub(crate) struct EmailChannel {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct RawFile {
     #[serde(default)]
     channels: Vec<Spanned<RawChannel>>,
-    /// The engine's part.
-    #[serde(default, rename = "routes")]
-    _routes: serde::de::IgnoredAny,
 }
 
 #[derive(Deserialize)]
@@ -129,32 +128,22 @@ enum StartTls {
     Never,
 }
 
-/// Reads the channels out of the text of `notify.yaml` and the secrets that they
-/// point at.
+/// Reads the channels out of all files and the secrets that they point at.
 ///
 /// # Errors
-/// Everything that is wrong, not just the first.
-pub fn parse(file: &str, text: &str) -> Result<Vec<Channel>, Vec<Finding>> {
-    if text.trim().is_empty() {
-        return Ok(Vec::new());
-    }
-    let raw: RawFile = serde_saphyr::from_str(text).map_err(|error| vec![refusal(file, &error)])?;
-    let mut reader = Reader { file, findings: Vec::new() };
-    if raw.channels.len() > CHANNELS_MAX {
-        let message = format!("{} channels are over the limit of {CHANNELS_MAX}", raw.channels.len());
-        reader.refuse(raw.channels[CHANNELS_MAX].referenced, message, "remove some");
-    }
-    let mut channels: Vec<Channel> = Vec::with_capacity(raw.channels.len().min(CHANNELS_MAX));
-    for raw in raw.channels.into_iter().take(CHANNELS_MAX) {
-        let at = raw.value.name.referenced;
-        let Some(channel) = reader.channel(raw) else { continue };
-        if channels.iter().any(|other| other.name == channel.name) {
-            reader.refuse(at, format!("channel {} is named twice", channel.name), "give each a name of its own");
-            continue;
+/// Everything that is wrong with them, not just the first.
+pub fn parse(files: &BTreeMap<String, String>) -> Result<Vec<Channel>, Vec<Finding>> {
+    let (mut channels, mut findings) = (Vec::new(), Vec::new());
+    // Most files hold rules only; what is wrong with those is the engine's to say.
+    for (file, text) in files.iter().filter(|(_, text)| text.contains("channels")) {
+        let mut reader = Reader { file, findings: Vec::new() };
+        match serde_saphyr::from_str::<Option<RawFile>>(text) {
+            Ok(raw) => reader.file(raw, &mut channels),
+            Err(error) => reader.findings.push(refusal(file, &error)),
         }
-        channels.push(channel);
+        findings.append(&mut reader.findings);
     }
-    if reader.findings.is_empty() { Ok(channels) } else { Err(reader.findings) }
+    if findings.is_empty() { Ok(channels) } else { Err(findings) }
 }
 
 fn refusal(file: &str, error: &serde_saphyr::Error) -> Finding {
@@ -185,6 +174,22 @@ impl Reader<'_> {
         let (line, column) = position(at);
         let (file, remedy) = (self.file.to_owned(), remedy.to_owned());
         self.findings.push(Finding { error: true, file, line, column, message, remedy });
+    }
+
+    fn file(&mut self, raw: Option<RawFile>, channels: &mut Vec<Channel>) {
+        for raw in raw.map(|raw| raw.channels).unwrap_or_default() {
+            let at = raw.value.name.referenced;
+            if channels.len() == CHANNELS_MAX {
+                self.refuse(at, format!("there are more than {CHANNELS_MAX} channels"), "remove some");
+                return;
+            }
+            let Some(channel) = self.channel(raw) else { continue };
+            if channels.iter().any(|other| other.name == channel.name) {
+                self.refuse(at, format!("channel {} is named twice", channel.name), "give each a name of its own");
+                continue;
+            }
+            channels.push(channel);
+        }
     }
 
     fn channel(&mut self, raw: Spanned<RawChannel>) -> Option<Channel> {

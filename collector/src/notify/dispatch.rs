@@ -25,8 +25,6 @@ use tokio::sync::mpsc;
 pub const LANES: usize = 8;
 /// Notices that wait in one lane. The outbox on disk holds the rest.
 pub const LANE_QUEUE_MAX: usize = 32;
-/// File that names the channels.
-pub const NOTIFY_FILE: &str = "notify.yaml";
 
 /// What came of one attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,7 +61,7 @@ impl Notifiers {
     /// waits in lanes of the old ones is still tried. Must be called in a runtime.
     ///
     /// # Errors
-    /// What is wrong with the file; the old channels then stay in force.
+    /// What is wrong with the files; the old channels then stay in force.
     pub fn configure(&self, files: &BTreeMap<String, String>) -> Result<(), Vec<Finding>> {
         let mut channels = BTreeMap::new();
         for (name, notifier) in prepare(files, &self.external_url)? {
@@ -145,10 +143,11 @@ impl Notifiers {
     }
 }
 
-/// Checks `notify.yaml` whole, secrets and TLS included, without putting it in force.
+/// Checks the channels of these files whole, secrets and TLS included, without
+/// putting them in force.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with them.
 pub fn check(files: &BTreeMap<String, String>) -> Result<(), Vec<Finding>> {
     prepare(files, "http://localhost").map(|_| ())
 }
@@ -156,12 +155,11 @@ pub fn check(files: &BTreeMap<String, String>) -> Result<(), Vec<Finding>> {
 type Prepared = Vec<(String, Arc<dyn Notifier>)>;
 
 fn prepare(files: &BTreeMap<String, String>, external_url: &str) -> Result<Prepared, Vec<Finding>> {
-    let Some(text) = files.get(NOTIFY_FILE) else { return Ok(Vec::new()) };
-    let channels = config::parse(NOTIFY_FILE, text)?;
+    let channels = config::parse(files)?;
     let refused = |name: &str, error: &dyn std::error::Error| {
         let message = one_line(&format!("channel {name}: {error}"), 500);
         let remedy = "install the package ca-certificates, or use a receiver on this host".to_owned();
-        vec![Finding { error: true, file: NOTIFY_FILE.to_owned(), message, remedy, line: 0, column: 0 }]
+        vec![Finding { error: true, file: String::new(), line: 0, column: 0, message, remedy }]
     };
     let mut prepared: Prepared = Vec::with_capacity(channels.len());
     for Channel { name, kind } in channels {
@@ -373,7 +371,7 @@ mod tests {
     #[tokio::test]
     async fn broken_channels_leave_the_old_ones_in_force() {
         let (notifiers, _reports) = notifiers(&[("hook", Told::new(0))]);
-        let files = |text: &str| BTreeMap::from([(NOTIFY_FILE.to_owned(), text.to_owned())]);
+        let files = |text: &str| BTreeMap::from([("notify.yaml".to_owned(), text.to_owned())]);
         assert!(notifiers.configure(&files("channels:\n  - name: x\n")).is_err());
         assert_eq!(notifiers.names(), ["hook"]);
         notifiers

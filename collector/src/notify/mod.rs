@@ -15,7 +15,7 @@
 //! key, body and Message-ID of a notice are the same on every attempt, so that a
 //! receiver can drop the second copy that at-least-once may give it.
 //!
-//! - [`config`]: `notify.yaml`, channel bodies; `secret`: references to secrets.
+//! - [`config`]: bodies of channels; `secret`: references to secrets.
 //! - `webhook`, `email`: rendering (pure) and sending.
 //! - [`dispatch`]: lanes, limits, reports, the test message.
 

@@ -12,7 +12,7 @@ const SECRET_MAX_BYTES: u64 = 4096;
 
 /// Why a reference gave no secret. Never holds the secret or a would-be one.
 #[derive(Debug, Error)]
-pub enum SecretError {
+pub(crate) enum SecretError {
     /// The text is no reference; it may be the secret itself, so it is not shown.
     #[error("a secret is written out")]
     Literal,
@@ -52,7 +52,7 @@ impl SecretError {
 
 /// Something that must not be shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub(crate) struct Secret(String);
 
 impl Secret {
     /// Reads what `reference` points at; the last line feed does not belong to it.

@@ -49,7 +49,7 @@ pub(crate) async fn test_channel(
     }
     let known = app.notifiers.names();
     let remedy = match known.as_slice() {
-        [] => "notify.yaml names no channels".to_owned(),
+        [] => "no configuration file names a channel".to_owned(),
         names => format!("there are {}", names.join(", ")),
     };
     Err(Failure::absent(format!("there is no channel {channel}"), remedy))

@@ -2,6 +2,25 @@
 
 use super::*;
 
+fn parse(file: &str, text: &str) -> Result<Vec<Channel>, Vec<Finding>> {
+    super::parse(&BTreeMap::from([(file.to_owned(), text.to_owned())]))
+}
+
+#[test]
+fn channels_may_stand_in_any_file_and_are_one_set() {
+    let hook = |name: &str| format!("channels:\n  - name: {name}\n    webhook: {{url: \"https://x.example\"}}\n");
+    let files = |second: &str| {
+        BTreeMap::from([
+            ("a.yaml".to_owned(), format!("rules: []\n{}", hook("a"))),
+            ("b.yaml".to_owned(), second.to_owned()),
+            ("c.yaml".to_owned(), "# nothing about channels: here\n".to_owned()),
+        ])
+    };
+    assert_eq!(super::parse(&files(&hook("b"))).unwrap().len(), 2);
+    let findings = super::parse(&files(&hook("a"))).unwrap_err();
+    assert_eq!((findings[0].file.as_str(), findings[0].line), ("b.yaml", 2));
+}
+
 fn refusals(text: &str) -> Vec<String> {
     let findings = parse("notify.yaml", text).map(|_| ()).unwrap_err();
     findings.iter().map(|f| format!("{}:{}:{}: {} | {}", f.file, f.line, f.column, f.message, f.remedy)).collect()
@@ -105,7 +124,7 @@ fn channels_are_counted_named_once_and_have_one_body() {
     let hook = |name: &str| format!("  - name: {name}\n    webhook: {{url: \"https://x.example\"}}\n");
     let many = |n: usize| format!("channels:\n{}", (0..n).map(|i| hook(&format!("h{i}"))).collect::<String>());
     assert_eq!(parse("notify.yaml", &many(CHANNELS_MAX)).unwrap().len(), CHANNELS_MAX);
-    check_refused(&many(CHANNELS_MAX + 1), "over the limit of 64");
+    check_refused(&many(CHANNELS_MAX + 1), "more than 64 channels");
     check_refused(&format!("channels:\n{}{}", hook("a"), hook("a")), "named twice");
     check_refused("channels:\n  - name: a\n", "exactly one of webhook and email");
     check_refused(&format!("channels:\n{}", hook("\"a b\"")), "must be 1 to 64");
