@@ -29,6 +29,7 @@ mod sampler;
 mod schedule;
 mod sender;
 mod spool;
+mod supervisor;
 mod sys;
 mod transport;
 mod wake;

@@ -6,6 +6,7 @@ use crate::checks;
 use crate::config::{self, Config, Overrides};
 use crate::log::LogHandle;
 use crate::sampler::chain;
+use crate::supervisor::Supervisor;
 use crate::transport::{Incoming, Link, Transport};
 use crate::wake::Wakes;
 use signalbox_proto::units::Millis;
@@ -53,6 +54,7 @@ pub(crate) async fn run<T: Transport>(agent: &mut Agent<T>, source: &Source, log
         interrupt: signal(SignalKind::interrupt())?,
     };
     let mut wakes = Wakes::default();
+    let supervisor = Supervisor::ready();
     loop {
         agent.advance();
         wakes.register(&agent.sampler);
@@ -67,13 +69,18 @@ pub(crate) async fn run<T: Transport>(agent: &mut Agent<T>, source: &Source, log
             _ = signals.interrupt.recv() => Woken::Stop,
         };
         match woken {
-            Woken::Due | Woken::Room => {}
+            Woken::Due => {
+                wakes.rested();
+                supervisor.alive();
+            }
+            Woken::Room => {}
             Woken::Connection(incoming) => agent.incoming(incoming),
             Woken::Watched(slots) => agent.wake(&slots),
             Woken::Reload => reload(agent, source, log),
             Woken::Stop => break,
         }
     }
+    supervisor.stopping();
     stop(agent).await;
     Ok(())
 }

@@ -122,7 +122,7 @@ impl Sender {
         }
     }
 
-    /// The collector asked for a pause.
+    /// The collector asked for a pause: no batch goes, heartbeats still do.
     pub(crate) fn throttled(&mut self, pause: Millis, now: Millis) {
         self.n_throttled += 1;
         self.throttled_until = Some(now + pause.min(THROTTLE_MAX));

@@ -12,6 +12,10 @@ use tokio::io::unix::AsyncFd;
 /// Descriptors that are watched at most; the others are seen at their next look.
 const WAKES_MAX: usize = 256;
 
+/// Looks out of turn between two looks in turn; then wakes rest, so that a descriptor
+/// that stays ready cannot keep the agent busy.
+const WOKEN_MAX: u32 = 32;
+
 #[derive(Debug)]
 struct Wake {
     slot: usize,
@@ -30,11 +34,16 @@ fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
 #[derive(Debug, Default)]
 pub(crate) struct Wakes {
     wakes: Vec<Wake>,
+    n_woken: u32,
 }
 
 impl Wakes {
     /// Brings the set up to date with what the checks have now.
     pub(crate) fn register(&mut self, sampler: &Sampler) {
+        if self.n_woken >= WOKEN_MAX {
+            self.wakes.clear();
+            return;
+        }
         let mut current: Vec<(usize, BorrowedFd<'_>)> = Vec::new();
         let mut fds = Vec::new();
         for (slot, own) in sampler.slots.iter().enumerate() {
@@ -50,11 +59,16 @@ impl Wakes {
         for (slot, fd) in current {
             let own = fd.as_raw_fd();
             let duplicate = fd.try_clone_to_owned();
-            match duplicate.and_then(|fd| watch(fd)) {
+            match duplicate.and_then(watch) {
                 Ok(fd) => self.wakes.push(Wake { slot, own, fd }),
                 Err(error) => tracing::warn!(%error, "watch of a descriptor failed; its check looks on time only"),
             }
         }
+    }
+
+    /// A look in turn came: wakes may happen again.
+    pub(crate) fn rested(&mut self) {
+        self.n_woken = 0;
     }
 
     /// Waits until descriptors are ready, and gives their checks' indexes. A
@@ -63,16 +77,21 @@ impl Wakes {
         if self.wakes.is_empty() {
             return pending().await;
         }
+        let Wakes { wakes, n_woken } = self;
         poll_fn(|context| {
             let mut slots = Vec::new();
-            self.wakes.retain(|wake| {
+            wakes.retain(|wake| {
                 let ready = wake.fd.poll_read_ready(context).is_ready();
                 if ready && !slots.contains(&wake.slot) {
                     slots.push(wake.slot);
                 }
                 !ready
             });
-            if slots.is_empty() { Poll::Pending } else { Poll::Ready(slots) }
+            if slots.is_empty() {
+                return Poll::Pending;
+            }
+            *n_woken += 1;
+            Poll::Ready(slots)
         })
         .await
     }

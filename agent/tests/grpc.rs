@@ -3,10 +3,10 @@
 //! Kept promise: what the agent samples arrives over real HTTP/2, is acknowledged,
 //! and is sent again after the collector was away; SIGTERM ends in a goodbye.
 
-#![allow(clippy::disallowed_methods, reason = "a system test waits for real processes on a real clock")]
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, reason = "a system test waits for real processes")]
 
 use signalbox_proto::columns::Decoder;
-use signalbox_proto::samples::Batch;
+use signalbox_proto::samples::{AgentEventKind, Batch};
 use signalbox_proto::wire::v1;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -30,6 +30,7 @@ struct Seen {
     n_series: usize,
     hellos: Vec<v1::Hello>,
     n_goodbyes: usize,
+    events: Vec<AgentEventKind>,
     /// Newest value of `signalbox_process_up`.
     up: Option<f64>,
     up_ref: Option<u32>,
@@ -76,6 +77,7 @@ impl Collector {
                 let batch = Batch::try_from(batch).unwrap();
                 seen.n_series += batch.series.len();
                 seen.read_up(&batch);
+                seen.events.extend(batch.events.into_iter().map(|event| event.kind));
                 seen.batches.insert((batch.epoch, batch.seq));
                 vec![ack(batch.epoch, batch.seq)]
             }
@@ -211,14 +213,65 @@ fn the_death_of_a_watched_process_arrives_at_once() {
     let mut victim = Command::new("sleep").arg("600").spawn().unwrap();
     let pid_file = dir.path().join("victim.pid");
     std::fs::write(&pid_file, victim.id().to_string()).unwrap();
-    let watch = format!("processes:\n  - {{name: victim, match: {{pid_file: {}}}, interval: 1h}}\n", pid_file.display());
+    let watch =
+        format!("processes:\n  - {{name: victim, match: {{pid_file: {}}}, interval: 1h}}\n", pid_file.display());
     let _agent = Agent::start(dir.path(), port, &watch);
     collector.wait_for("the watch", |seen| seen.up == Some(1.0));
     let killed = Instant::now();
     victim.kill().unwrap();
     victim.wait().unwrap();
     collector.wait_for("the death", |seen| seen.up == Some(0.0));
-    assert!(killed.elapsed() < Duration::from_secs(1), "took {:?}", killed.elapsed());
+    let took = killed.elapsed();
+    println!("the death was known after {took:?}");
+    assert!(took < Duration::from_secs(1), "took {took:?}");
+}
+
+#[test]
+fn what_a_killed_agent_kept_is_sent_by_the_next_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let mut agent = Agent::start(dir.path(), address.port(), "");
+    std::thread::sleep(Duration::from_secs(2));
+    agent.0.kill().unwrap();
+    agent.0.wait().unwrap();
+
+    let collector = Collector::default();
+    let _serving = collector.serve(std::net::TcpListener::bind(address).unwrap());
+    let _next = Agent::start(dir.path(), address.port(), "");
+    let epochs = |seen: &Seen| seen.batches.iter().map(|id| id.0).collect::<BTreeSet<u64>>();
+    collector.wait_for("both epochs", |seen| epochs(seen).len() == 2 && seen.batches.len() >= 15);
+    let seen = collector.0.lock().unwrap();
+    assert!(is_whole(&seen));
+    let first = *epochs(&seen).first().unwrap();
+    let n_first = seen.batches.range((first, 0)..=(first, u64::MAX)).count();
+    assert!(n_first >= 7, "{n_first} batches of the killed agent");
+}
+
+#[test]
+fn a_second_agent_on_one_folder_is_refused_and_a_bad_reload_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let collector = Collector::default();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let _serving = collector.serve(listener);
+    let agent = Agent::start(dir.path(), port, "");
+    collector.wait_for("a batch", |seen| !seen.batches.is_empty());
+    let mut second = Agent::start(dir.path(), port, "");
+    assert_eq!(second.0.wait().unwrap().code(), Some(1));
+
+    std::fs::write(dir.path().join("agent.yaml"), "interval: 5\n").unwrap();
+    agent.signal(rustix::process::Signal::HUP);
+    collector.wait_for("the refusal", |seen| {
+        seen.events.iter().any(|event| {
+            matches!(event, AgentEventKind::ConfigReloaded { error: Some(error) } if error.contains("agent.yaml:1:11:"))
+        })
+    });
+    std::fs::write(dir.path().join("agent.yaml"), "interval: 300ms\n").unwrap();
+    agent.signal(rustix::process::Signal::HUP);
+    collector.wait_for("the reload", |seen| seen.events.contains(&AgentEventKind::ConfigReloaded { error: None }));
+    collector.wait_for("a new Hello", |seen| seen.hellos.iter().any(|hello| hello.checks[0].interval_ms == 300));
 }
 
 #[test]

@@ -109,7 +109,7 @@ impl Collector {
                     self.hellos.push(hello);
                 }
                 FromAgent::Batch(batch) => self.take(&batch),
-                FromAgent::Heartbeat { .. } => self.n_heartbeats += 1,
+                FromAgent::Heartbeat => self.n_heartbeats += 1,
                 FromAgent::Goodbye => self.remote = None,
             }
         }

@@ -63,12 +63,17 @@ async fn stream(
     grpc.ready().await?;
     let path = PathAndQuery::from_static(wire::STREAM_PATH);
     let request = Request::new(ReceiverStream::new(frames));
-    let mut answers = grpc.streaming(request, path, FrameCodec).await?.into_inner();
+    let mut answers = grpc.streaming(request, path, FrameCodec).await.map_err(told)?.into_inner();
     incoming.send(Incoming::Opened).await?;
-    while let Some(message) = answers.message().await? {
+    while let Some(message) = answers.message().await.map_err(told)? {
         incoming.send(Incoming::Message(message)).await?;
     }
     Ok(())
+}
+
+/// A status as people read it.
+fn told(status: Status) -> Fault {
+    format!("{}: {}", status.code(), status.message()).into()
 }
 
 /// Sends frames as they are; reads what a collector says.
