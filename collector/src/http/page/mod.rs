@@ -160,4 +160,26 @@ mod tests {
             assert!(!source.contains("<script") && !source.contains("style="), "{}", template.name());
         }
     }
+
+    #[test]
+    fn an_items_page_has_the_picture_the_clocks_and_the_rule() {
+        use crate::http::testing::{NOW, board};
+        let proof = signalbox_proto::api::Explanation {
+            at: NOW,
+            item: board().status.entities[1].items[0].clone(),
+            rules_version: "abc".to_owned(),
+            rule: [("red".to_owned(), ">= 95 <script>".to_owned())].into(),
+            samples: vec![(NOW.0 - 2000, Some(90.0)), (NOW.0 - 1000, None), (NOW.0, Some(97.0))],
+            clocks: vec!["red waited 30s".to_owned()],
+            because: vec!["97 >= 95".to_owned()],
+            ..Default::default()
+        };
+        let page = render("item.html", &model::item(&proof, NOW)).unwrap();
+        for text in
+            ["<polyline points=", "red waited 30s", "97 &gt;= 95", "no number", "&lt;script&gt;", "INC-17", "abc"]
+        {
+            assert!(page.contains(text), "{text} is not in {page}");
+        }
+        assert!(!page.contains("<script"), "{page}");
+    }
 }
