@@ -135,5 +135,5 @@ fn run_agent(source: Source, config: Config, parts: Parts) -> anyhow::Result<()>
         .build()
         .context("start the asynchronous runtime")?;
     let mut agent = Agent::new(config, parts, spool, GrpcTransport, clock);
-    runtime.block_on(run::run(&mut agent, &source, &log)).context("install signal handlers")
+    runtime.block_on(run::run(&mut agent, &source, &log)).context("wait for the timer and for signals")
 }

@@ -14,6 +14,7 @@
 //! acknowledgement.
 
 mod agent;
+mod alarm;
 mod backoff;
 mod batch;
 pub mod check;

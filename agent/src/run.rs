@@ -2,6 +2,7 @@
 //! thing that changed, or a signal. Everything else is [`Agent::advance`].
 
 use crate::agent::Agent;
+use crate::alarm::Alarm;
 use crate::checks;
 use crate::config::{self, Config, Overrides};
 use crate::log::LogHandle;
@@ -46,22 +47,23 @@ struct Signals {
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
-/// When signal handlers cannot be installed.
+/// When signal handlers or the timer cannot be had from the kernel.
 pub(crate) async fn run<T: Transport>(agent: &mut Agent<T>, source: &Source, log: &LogHandle) -> io::Result<()> {
     let mut signals = Signals {
         hangup: signal(SignalKind::hangup())?,
         terminate: signal(SignalKind::terminate())?,
         interrupt: signal(SignalKind::interrupt())?,
     };
+    let mut alarm = Alarm::new()?;
     let mut wakes = Wakes::default();
     let supervisor = Supervisor::ready();
     loop {
         agent.advance();
         wakes.register(&agent.sampler);
-        let wait = Millis(agent.next_deadline().0.saturating_sub(agent.clock.mono().0));
+        let (at, now) = (agent.next_deadline(), agent.clock.mono());
         let blocked = agent.is_blocked();
         let woken = tokio::select! {
-            () = tokio::time::sleep(wait.std()) => Woken::Due,
+            rung = alarm.ring(at, now) => rung.map(|()| Woken::Due)?,
             woken = link_event(agent.link.as_mut(), blocked) => woken,
             slots = wakes.ready() => Woken::Watched(slots),
             _ = signals.hangup.recv() => Woken::Reload,

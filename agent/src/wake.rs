@@ -25,8 +25,9 @@ struct Wake {
     fd: AsyncFd<OwnedFd>,
 }
 
+/// Registers a descriptor with the runtime.
 #[allow(deprecated, reason = "deprecated for types whose descriptor may change; an OwnedFd's cannot")]
-fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+pub(crate) fn watch(fd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
     AsyncFd::with_interest(fd, Interest::READABLE)
 }
 
