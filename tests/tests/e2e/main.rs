@@ -4,6 +4,7 @@
 mod backfill;
 mod common;
 mod disk;
+mod examples;
 mod kills;
 mod mail;
 mod protocol;
