@@ -44,9 +44,15 @@ impl Work<'_> {
         self.meta.started_at = self.now;
         self.meta.grace_until = self.now + self.rules.set.agents.start_grace;
         for id in self.agents.keys() {
-            let Some(agent) = self.agents.get(&id) else { continue };
-            if agent.state == AgentState::Up {
-                self.agent_missing(&id);
+            // No stream outlives the collector; one that stood through a pause says so soon.
+            let now = self.now;
+            let is_up = |agent: &Agent| matches!(agent.state, AgentState::Up | AgentState::Missing);
+            if self.agents.get(&id).is_some_and(is_up)
+                && let Some(agent) = self.agents.get_mut(&id)
+            {
+                agent.connected = false;
+                agent.state = AgentState::Missing;
+                (agent.since, agent.lost_since) = (now, now);
             }
             self.arm_agent(&id);
         }
@@ -109,10 +115,10 @@ impl Work<'_> {
         self.heard_from(id, None);
         match known {
             Some((AgentState::Up, true, kept)) => {
-                if self.now.since(kept) >= AGENT_ROW_EVERY {
-                    if let Some(agent) = self.agents.get_mut(id) {
-                        agent.last_heard = self.now;
-                    }
+                if self.now.since(kept) >= AGENT_ROW_EVERY
+                    && let Some(agent) = self.agents.get_mut(id)
+                {
+                    agent.last_heard = self.now;
                 }
             }
             _ => {
@@ -334,10 +340,10 @@ impl Work<'_> {
     /// A check that failed works again.
     pub(crate) fn check_speaks(&mut self, key: &crate::state::FeedKey) {
         let fails = |agent: &Agent| !agent.failing_checks.is_empty() && agent.failing_checks.contains_key(&*key.check);
-        if self.agents.get(&key.agent).is_some_and(fails) {
-            if let Some(agent) = self.agents.get_mut(&key.agent) {
-                agent.failing_checks.remove(&*key.check);
-            }
+        if self.agents.get(&key.agent).is_some_and(fails)
+            && let Some(agent) = self.agents.get_mut(&key.agent)
+        {
+            agent.failing_checks.remove(&*key.check);
         }
     }
 

@@ -185,7 +185,7 @@ fn item(state: &State, key: &TrackKey, known: &Known, used: &Use, tracked: &Trac
         labels: words::plain_labels(&known.labels),
         level: words::shown(how, level),
         freshness,
-        value: tracked.track.value(),
+        value: tracked.value(),
         value_at: seen,
         since: tracked.track.since(),
         why: words::why(&tracked.track, how, freshness, seen),

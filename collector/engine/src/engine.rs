@@ -142,6 +142,16 @@ impl Engine {
         untold.map(|pending| pending.notice.clone()).collect()
     }
 
+    /// The adopted state.
+    pub(crate) fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The state, for looking at it otherwise.
+    pub(crate) fn into_state(self) -> State {
+        self.state
+    }
+
     fn finish(&self, work: Work<'_>) -> Decision {
         let rules_changed = work.rules_changed;
         let bands = self.changed_bands(&work);

@@ -85,7 +85,7 @@ impl Work<'_> {
         let latest = self.tracks.get(key).and_then(|tracked| tracked.incident);
         let latest = latest.and_then(|number| self.incidents.get(&number));
         let Some(tracked) = self.tracks.get(key) else { return };
-        let value = tracked.track.value();
+        let value = tracked.value();
         let why = format!("{because}{}", words::why(&tracked.track, how, Freshness::Fresh, at));
         match latest {
             Some(incident) if incident.is_open() => {
@@ -118,7 +118,7 @@ impl Work<'_> {
         let place =
             crate::entities::place(&self.rules, self.agents.get(&known.agent), &known.agent, &known.labels, rule);
         let labels = words::plain_labels(&known.labels);
-        let value = self.tracks.get(key).and_then(|tracked| tracked.track.value());
+        let value = self.tracks.get(key).and_then(|tracked| tracked.value());
         let facts = words::TitleFacts {
             entity: &place.entity,
             labels: &labels,

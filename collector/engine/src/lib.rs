@@ -19,6 +19,7 @@ mod due;
 pub mod engine;
 mod entities;
 pub mod event;
+pub mod explain;
 mod feeds;
 mod incidents;
 mod judge;
@@ -38,4 +39,5 @@ mod work;
 
 pub use board::{Board, Filter};
 pub use engine::{Decision, Engine};
+pub use explain::{Facts, Located, explain};
 pub use rows::RestoreError;

@@ -24,8 +24,7 @@ const RETRY_MAX: Millis = Millis::from_mins(5);
 const RETRY_FOR: Millis = Millis::from_mins(24 * 60);
 /// Undelivered notices; more are dropped, with a ledger line each.
 const OUTBOX_MAX: usize = 10_000;
-/// Undelivered notices of one incident and channel are not counted; ledger lines
-/// of one incident in memory are. Older lines stay in the store.
+/// Ledger lines of one incident in memory; later ones are in the store only.
 const LEDGER_IN_MEMORY_MAX: usize = 500;
 
 impl Work<'_> {
@@ -75,7 +74,7 @@ impl Work<'_> {
     fn queue(&mut self, incident: &Incident, transition: &str, channel: &str) {
         let notice = self.notice(incident, transition, channel);
         let number = incident.view.number;
-        if self.outbox.keys().len() >= OUTBOX_MAX {
+        if self.outbox.len() >= OUTBOX_MAX {
             let reason = format!("the outbox is full: {OUTBOX_MAX} notices wait");
             return self.ledger(number, transition, Outcome::Dropped, channel, &notice.key, &reason);
         }

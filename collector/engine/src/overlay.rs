@@ -68,6 +68,17 @@ impl<'a, K: Ord + Clone, V: Clone> Overlay<'a, K, V> {
         self.keys_in(..)
     }
 
+    /// How many entries there would be.
+    pub(crate) fn len(&self) -> usize {
+        let difference = |(key, value): (&K, &Option<V>)| match (self.base.contains_key(key), value.is_some()) {
+            (false, true) => 1isize,
+            (true, false) => -1,
+            _ => 0,
+        };
+        let changed: isize = self.changed.iter().map(difference).sum();
+        self.base.len().saturating_add_signed(changed)
+    }
+
     /// Keys of what was changed.
     pub(crate) fn changed(&self) -> impl Iterator<Item = &K> {
         self.changed.keys()
@@ -103,6 +114,7 @@ mod tests {
         over.remove(&9);
         over.insert(4, "d");
         assert_eq!(over.keys(), [1, 3, 4]);
+        assert_eq!(over.len(), 3);
         assert_eq!((over.get(&1), over.get(&2), over.get(&3)), (Some(&"A"), None, Some(&"c")));
         let changes = over.into_changes();
         assert_eq!(base, before);

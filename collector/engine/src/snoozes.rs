@@ -59,10 +59,10 @@ impl Work<'_> {
         if incident.view.item.is_empty() {
             return None;
         }
-        if let crate::state::Subject::Track(key) = &incident.subject {
-            if let Some(known) = self.series.get(&key.series) {
-                return Some((*known.labels).clone());
-            }
+        if let crate::state::Subject::Track(key) = &incident.subject
+            && let Some(known) = self.series.get(&key.series)
+        {
+            return Some((*known.labels).clone());
         }
         Labels::new(incident.labels.iter().filter(|(name, _)| name != METRIC_NAME).cloned()).ok()
     }

@@ -213,6 +213,13 @@ pub(crate) struct Tracked {
     pub(crate) gone: bool,
 }
 
+impl Tracked {
+    /// The last judged number; a series may begin with not-a-number, which is none.
+    pub(crate) fn value(&self) -> Option<f64> {
+        self.track.value().filter(|value| !value.is_nan())
+    }
+}
+
 /// What an incident is about.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Subject {

@@ -6,6 +6,8 @@
 //! the samples that left their quiet bands; and with the engine restored from its
 //! rows at every expectation.
 
+#![allow(clippy::unwrap_used, reason = "a test fails where it panics")]
+
 mod script;
 mod world;
 

@@ -1,0 +1,245 @@
+//! The proof of a verdict at an instant, from stored facts alone.
+//!
+//! The store gives the rows as they were at that instant; an engine restored from
+//! them shows what was shown. Nothing is remembered for explanations' sake, and
+//! nothing of the present leaks in.
+
+use crate::board;
+use crate::decision::Table;
+use crate::engine::Engine;
+use crate::event::SeriesId;
+use crate::rows::{self, RestoreError};
+use crate::rule::{Judgement, OnMissing, Rule, Ruleset};
+use crate::rules::Rules;
+use crate::snoozes::in_force;
+use crate::state::{Known, State, TrackKey, Use};
+use crate::words::{self, clock_time};
+use signalbox_proto::api::{Explanation, Item, LedgerLine, Outcome};
+use signalbox_proto::names::{AgentId, Labels};
+use signalbox_proto::status::Level;
+use signalbox_proto::units::UnixMillis;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use thiserror::Error;
+
+/// Which (rule, series) an item id means.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Located {
+    /// Agent of the series.
+    pub agent: AgentId,
+    /// The series.
+    pub series: SeriesId,
+    /// Its labels.
+    pub labels: Arc<Labels>,
+    /// Rule id.
+    pub rule: String,
+}
+
+/// What an explanation is made of.
+#[derive(Debug)]
+pub struct Facts<'a> {
+    /// The instant, collector's clock.
+    pub at: UnixMillis,
+    /// The item.
+    pub item: &'a Located,
+    /// The ruleset in force then, parsed from its row ([`ruleset_source`]).
+    pub ruleset: Arc<Ruleset>,
+    /// Rows as they were then, ledger included; more than needed does no harm.
+    pub rows: Vec<(Table, Vec<u8>, Vec<u8>)>,
+    /// Samples of the series up to then, oldest first.
+    pub samples: &'a [(UnixMillis, f64)],
+}
+
+/// Why there is no explanation.
+#[derive(Debug, Error)]
+pub enum ExplainError {
+    /// A stored row is malformed.
+    #[error(transparent)]
+    Rows(#[from] RestoreError),
+    /// The rules in force then did not judge this series.
+    #[error("rule {rule} did not judge {series} at that time")]
+    NotJudged {
+        /// Rule id.
+        rule: String,
+        /// Labels of the series.
+        series: String,
+    },
+}
+
+/// The version of the rules in force, from the rows of an instant.
+///
+/// # Errors
+/// [`RestoreError`] when the row of counters is malformed.
+pub fn rules_version(rows: &[(Table, Vec<u8>, Vec<u8>)]) -> Result<Option<String>, RestoreError> {
+    let meta = rows.iter().find(|(table, _, _)| *table == Table::Meta);
+    meta.map(|(table, key, value)| Ok(rows::decode::<crate::state::Meta>(*table, key, value)?.rules_version))
+        .transpose()
+}
+
+/// The text of a ruleset, file by file, from its row.
+///
+/// # Errors
+/// [`RestoreError`] when the row is malformed.
+pub fn ruleset_source(version: &str, value: &[u8]) -> Result<BTreeMap<String, String>, RestoreError> {
+    Ok(rows::decode::<rows::RulesetRow>(Table::Rulesets, version.as_bytes(), value)?.source)
+}
+
+impl Engine {
+    /// What an item id means now.
+    pub fn locate(&self, item: &str) -> Option<Located> {
+        let state = self.state();
+        let named = |(series, known): (&SeriesId, &Known)| {
+            let entity = words::entity_of(&known.agent, &known.labels);
+            let is_it = |used: &&Use| words::item_id(&entity, state.rules.rule(used), &known.labels) == item;
+            let used = known.uses.iter().find(is_it)?;
+            let (agent, labels) = (known.agent.clone(), Arc::clone(&known.labels));
+            Some(Located { agent, series: *series, labels, rule: used.id.to_string() })
+        };
+        state.series.iter().find_map(named)
+    }
+}
+
+/// Explains what an item showed.
+///
+/// # Errors
+/// [`ExplainError`].
+pub fn explain(facts: Facts<'_>) -> Result<Explanation, ExplainError> {
+    let Facts { at, item: located, ruleset, rows, samples } = facts;
+    let engine = Engine::restore(rows.iter().filter(|(table, _, _)| *table != Table::Ledger).cloned())?;
+    let mut state = engine.into_state();
+    state.rules = Arc::new(Rules::new(Arc::clone(&ruleset)));
+    let uses = state.rules.uses(&located.labels);
+    let used = uses.iter().find(|used| *used.id == *located.rule).cloned();
+    let Some(used) = used else {
+        return Err(ExplainError::NotJudged { rule: located.rule.clone(), series: located.labels.to_string() });
+    };
+    let known =
+        Known { agent: located.agent.clone(), labels: Arc::clone(&located.labels), uses: [used.clone()].into() };
+    state.series = BTreeMap::from([(located.series, known)]);
+    see_samples(&mut state, located.series, samples);
+    let mut item = shown(&state, located, at);
+    if let Some((_, value)) = samples.last() {
+        item.value = value.is_finite().then_some(*value);
+    }
+    let rules = Arc::clone(&state.rules);
+    let (rule, how) = (rules.rule(&used), rules.judgement(&used));
+    let ledger = ledger_of(&rows, &item.id, at)?;
+    Ok(Explanation {
+        at,
+        rules_version: ruleset.version.clone(),
+        rule: described(rule, how),
+        override_by: used.over.map(|over| rule.overrides[over].selector.to_string()),
+        samples: samples.iter().map(|(at, value)| (at.0, value.is_finite().then_some(*value))).collect(),
+        clocks: clocks(&item),
+        suppressions: suppressions(&state, &item, at),
+        because: because(rule, how, &item, &ledger),
+        ledger,
+        item,
+    })
+}
+
+/// The row of a feed is at most a minute behind; the samples say the rest.
+fn see_samples(state: &mut State, series: SeriesId, samples: &[(UnixMillis, f64)]) {
+    let feed = state.feed_of.get(&series).cloned();
+    if let (Some(feed), Some((last, _))) = (feed.and_then(|key| state.feeds.get_mut(&key)), samples.last()) {
+        feed.last = feed.last.max(*last);
+    }
+}
+
+fn shown(state: &State, located: &Located, at: UnixMillis) -> Item {
+    let key = TrackKey { series: located.series, rule: located.rule.as_str().into() };
+    let board = board::build(state, at);
+    let items = board.status.entities.into_iter().flat_map(|entity| entity.items);
+    // No row: it was selected and never sampled, or hidden. Then all is at its start.
+    let empty = || Item {
+        entity: words::entity_of(&located.agent, &located.labels),
+        rule: key.rule.to_string(),
+        metric: located.labels.metric().unwrap_or("").to_owned(),
+        labels: words::plain_labels(&located.labels),
+        why: "nothing was known about it".to_owned(),
+        ..Item::default()
+    };
+    items.last().unwrap_or_else(empty)
+}
+
+fn ledger_of(rows: &[(Table, Vec<u8>, Vec<u8>)], item: &str, at: UnixMillis) -> Result<Vec<LedgerLine>, RestoreError> {
+    let mut lines: Vec<LedgerLine> = Vec::new();
+    for (table, key, value) in rows.iter().filter(|(table, _, _)| *table == Table::Ledger) {
+        let line: LedgerLine = rows::decode(*table, key, value)?;
+        if line.item == item && line.at <= at {
+            lines.push(line);
+        }
+    }
+    lines.sort_by_key(|line| line.id);
+    Ok(lines)
+}
+
+fn described(rule: &Rule, how: &Judgement) -> BTreeMap<String, String> {
+    let mut words: BTreeMap<String, String> = BTreeMap::new();
+    let mut say = |key: &str, value: String| words.insert(key.to_owned(), value);
+    say("id", rule.id.clone());
+    say("selector", rule.selector.to_string());
+    say("place", format!("{}:{}", rule.file, rule.line));
+    for (level, threshold) in [("amber", how.amber), ("red", how.red)] {
+        if let Some(threshold) = threshold {
+            say(level, words::condition(threshold.bad));
+            say(&format!("clear.{level}"), format!("not {}", words::condition(threshold.hold)));
+        }
+    }
+    say("raise_for", format!("amber {}, red {}", how.raise_amber, how.raise_red));
+    say("clear_for", format!("amber {}, red {}", how.clear_amber, how.clear_red));
+    say("samples", format!("{} of {}", how.k_of_n.0, how.k_of_n.1));
+    let missing = match how.on_missing {
+        OnMissing::Hold => "hold",
+        OnMissing::Amber => "amber",
+        OnMissing::Red => "red",
+        OnMissing::Ok => "ok",
+    };
+    say("on_missing", format!("{missing} after {}", how.no_data_for));
+    say("incident_from", how.incident_from.to_string());
+    words
+}
+
+fn clocks(item: &Item) -> Vec<String> {
+    let pending = item.pending.map(|pending| {
+        let due = pending.due.map_or_else(|| "paused".to_owned(), |due| format!("held from {}", clock_time(due)));
+        format!("towards {} since {}: {due}", pending.target, clock_time(pending.since))
+    });
+    pending.into_iter().collect()
+}
+
+fn suppressions(state: &State, item: &Item, at: UnixMillis) -> Vec<String> {
+    let on_item = |id: &u64| state.snoozes.get(id).filter(|snooze| in_force(snooze, at));
+    let words = item.snoozes.iter().filter_map(on_item).map(|snooze| {
+        let until = clock_time(snooze.until);
+        format!("snooze {} on {} by {} until {until}: {}", snooze.id, snooze.scope, snooze.author, snooze.reason)
+    });
+    words.chain(item.flapping.then(|| "flapping: pinned at its worst level, one notice".to_owned())).collect()
+}
+
+fn because(rule: &Rule, how: &Judgement, item: &Item, ledger: &[LedgerLine]) -> Vec<String> {
+    let mut chain = vec![format!("rule {} ({}:{}) judges {}", rule.id, rule.file, rule.line, item.metric)];
+    chain.push(format!("its last sample gives: {}", item.why));
+    chain.push(format!("{} is held since {}, the facts are {}", item.level, clock_time(item.since), item.freshness));
+    if item.amber_hidden {
+        chain.push("amber is shown as green: the rule has two colours".to_owned());
+    }
+    if item.level > Level::Green && item.level < how.incident_from {
+        chain.push(format!("no incident: they are raised from {}", how.incident_from));
+    }
+    if let Some(number) = item.incident {
+        chain.push(format!("INC-{number} is open for it"));
+    }
+    if let Some(line) = ledger.last() {
+        let outcome = match line.outcome {
+            Outcome::Queued => "queued",
+            Outcome::Sent => "sent",
+            Outcome::Retried => "retried",
+            Outcome::Held => "held",
+            Outcome::Suppressed => "suppressed",
+            Outcome::Dropped => "dropped",
+        };
+        chain.push(format!("the last notice ({}) was {outcome}: {}", line.transition, line.reason));
+    }
+    chain
+}
