@@ -1,10 +1,25 @@
 //! The collector: ingests, stores, judges, shows and tells.
 //!
-//! - [`config`]: one YAML file; [`main`](../signalbox_collector/index.html) reads it.
+//! - [`config`], [`reload`]: one YAML file, and the folder of rules beside it.
 //! - [`ingest`]: connections and streams of agents, wire to domain.
 //! - [`writer`]: the one thread that decides, commits and adopts.
 //! - [`store`]: the seam to the disk; the only place that names RocksDB.
 //! - [`handle`]: what listeners and notifiers may ask of the running collector.
-//! - [`query`], [`explain`]: reading history, off the writer's thread.
+//! - [`query`], [`explain`](handle::Handle::explain): history, off the writer's thread.
+//! - [`http`]: the operators' door; [`notify`]: the way out to people.
 //! - [`telemetry`]: the collector's own numbers.
+//! - [`run`]: all of it put together.
 
+pub mod config;
+mod explain;
+pub mod handle;
+pub mod http;
+pub mod ingest;
+pub mod notify;
+pub mod query;
+pub mod reload;
+pub mod run;
+mod shared;
+pub mod store;
+pub mod telemetry;
+pub mod writer;

@@ -247,7 +247,7 @@ impl Taker<'_> {
                 }
                 shapes[at] = Some(watch);
             }
-            let watch = shapes[at].as_ref().expect("learnt above");
+            let watch = shapes[at].as_mut().expect("learnt above");
             ticks.extend(sieve.pass(tick, watch, live));
         };
         let appended = lane.cell.write().lane.append(record, visit).map_err(fault_of)?;

@@ -7,7 +7,8 @@
 //! watched, made when its first tick comes.
 
 use signalbox_engine::event::{Band, SampledTick, SeriesId};
-use signalbox_proto::units::Millis;
+use signalbox_engine::track::stale_at;
+use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::head::TickView;
 use std::sync::Arc;
 
@@ -31,6 +32,8 @@ pub(crate) struct ShapeWatch {
     /// Time between two samples.
     pub(crate) interval: Millis,
     columns: Box<[Column]>,
+    /// Time of its last tick; none before the first.
+    last_tick: Option<UnixMillis>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -113,11 +116,15 @@ impl Sieve {
             let slot = self.state(id).checked_sub(FIRST_SLOT)?;
             Some(Column { series_ref, id, slot })
         });
-        ShapeWatch { check: Arc::from(tick.check()), interval: tick.interval(), columns: columns.collect() }
+        ShapeWatch { check: Arc::from(tick.check()), interval: tick.interval(), columns: columns.collect(), last_tick: None }
     }
 
-    /// The tick as the engine must see it; none when nothing of it is watched.
-    pub(crate) fn pass(&mut self, tick: &TickView<'_>, watch: &ShapeWatch, live: bool) -> Option<SampledTick> {
+    /// The tick as the engine must see it; none when nothing of it is watched. A
+    /// silence ends with an event for every watched series: a band holds only while
+    /// its series goes on.
+    pub(crate) fn pass(&mut self, tick: &TickView<'_>, watch: &mut ShapeWatch, live: bool) -> Option<SampledTick> {
+        let last = watch.last_tick.replace(tick.time());
+        let ends_silence = last.is_none_or(|last| tick.time() > stale_at(watch.interval, last));
         if watch.columns.is_empty() {
             return None;
         }
@@ -126,6 +133,7 @@ impl Sieve {
             let value = tick.value(column.series_ref);
             let slot = &mut self.slots[column.slot as usize];
             let is_event = !live
+                || ends_silence
                 || self.lets_all_pass
                 || slot.crossed_in == self.turn
                 || !slot.band.is_quiet(value);

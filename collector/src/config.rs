@@ -1,0 +1,330 @@
+//! One YAML file, refused with file, line, column and remedy, or trusted.
+//!
+//! Rules, entities, routes and channels are in the `*.yaml` files of `rules_dir`;
+//! the engine and the notifier read those, together, and again at each reload.
+
+use serde::Deserialize;
+use signalbox_proto::api::Finding;
+use signalbox_proto::text::{parse_size, parse_span};
+use signalbox_proto::units::{Bytes, Millis};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use thiserror::Error;
+
+/// A configuration file is at most this long, bytes.
+const FILE_MAX_BYTES: u64 = 1024 * 1024;
+/// Files that `rules_dir` may hold.
+const FILES_MAX: usize = 1024;
+
+/// Why a configuration was refused.
+#[derive(Debug, Error)]
+pub enum ConfigError {
+    /// It could not be read.
+    #[error("read {path}: {why}")]
+    Read {
+        /// Which file or folder.
+        path: PathBuf,
+        /// What the system said.
+        why: std::io::Error,
+    },
+    /// It is too large.
+    #[error("read {path}: {n_bytes} bytes are over the limit of {FILE_MAX_BYTES}")]
+    TooLarge {
+        /// Which file.
+        path: PathBuf,
+        /// Its length.
+        n_bytes: u64,
+    },
+    /// Too many files.
+    #[error("read {path}: over {FILES_MAX} files")]
+    TooMany {
+        /// Which folder.
+        path: PathBuf,
+    },
+    /// It is not what it must be; the text has line, column and snippet.
+    #[error("{path}: {why}")]
+    Malformed {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong and where.
+        why: String,
+    },
+    /// A value that parses and cannot be used.
+    #[error("{path}: {key}: {why}")]
+    Value {
+        /// Which file.
+        path: PathBuf,
+        /// Which key.
+        key: &'static str,
+        /// What is wrong and how to mend it.
+        why: String,
+    },
+}
+
+/// The file as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Raw {
+    listen_http: Option<String>,
+    listen_grpc: Option<String>,
+    external_url: Option<String>,
+    data_dir: Option<PathBuf>,
+    rules_dir: Option<PathBuf>,
+    memory: Option<String>,
+    min_free: Option<String>,
+    commit_interval: Option<String>,
+    retention: RawRetention,
+    limits: RawLimits,
+    log: RawLog,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawRetention {
+    raw: Option<String>,
+    max_bytes: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawLimits {
+    series: Option<u32>,
+    inbox: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawLog {
+    level: Option<String>,
+    format: LogFormat,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// What the program trusts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where operators connect; loopback.
+    pub listen_http: SocketAddr,
+    /// Where agents connect; loopback.
+    pub listen_grpc: SocketAddr,
+    /// Where people find the page, for links in notices.
+    pub external_url: String,
+    /// Everything that must survive.
+    pub data_dir: PathBuf,
+    /// Folder of rules, entities, routes and channels; none: no rules.
+    pub rules_dir: Option<PathBuf>,
+    /// For the store's caches and write buffers.
+    pub memory: Bytes,
+    /// Ingest waits when less is free; none: the greater of 512 MiB and 5 %.
+    pub min_free: Option<Bytes>,
+    /// A group commit gathers at most this long.
+    pub commit_interval: Millis,
+    /// Raw samples are kept this long.
+    pub retention_raw: Millis,
+    /// And take at most this; none: half of the volume.
+    pub retention_max: Option<Bytes>,
+    /// Series that the collector takes.
+    pub series_max: u32,
+    /// Batches that wait for the writer, together.
+    pub inbox_max: Bytes,
+    /// tracing's filter: `info`, `debug`, `signalbox_collector=debug` …
+    pub log_level: String,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+/// Flags that win over the file.
+#[derive(Debug, Clone, Default)]
+pub struct Overrides {
+    /// `--data-dir`
+    pub data_dir: Option<PathBuf>,
+    /// `--rules`
+    pub rules_dir: Option<PathBuf>,
+    /// `--http`
+    pub listen_http: Option<SocketAddr>,
+    /// `--grpc`
+    pub listen_grpc: Option<SocketAddr>,
+}
+
+impl Config {
+    /// Reads and checks a file; relative paths count from its folder.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn read(path: &Path, flags: &Overrides) -> Result<Config, ConfigError> {
+        Config::parse(path, &read_text(path)?, flags)
+    }
+
+    fn parse(path: &Path, text: &str, flags: &Overrides) -> Result<Config, ConfigError> {
+        let raw = if text.trim().is_empty() { Ok(Raw::default()) } else { serde_saphyr::from_str::<Raw>(text) };
+        let raw = raw.map_err(|why| ConfigError::Malformed { path: path.to_owned(), why: why.to_string() })?;
+        let check = Check { path };
+        let folder = path.parent().unwrap_or(Path::new("."));
+        let listen_http = check.loopback("listen_http", raw.listen_http, "127.0.0.1:8440", flags.listen_http)?;
+        let data_dir = flags.data_dir.clone().or_else(|| raw.data_dir.map(|dir| folder.join(dir)));
+        let max_bytes = raw.retention.max_bytes.as_deref();
+        Ok(Config {
+            listen_http,
+            listen_grpc: check.loopback("listen_grpc", raw.listen_grpc, "127.0.0.1:8441", flags.listen_grpc)?,
+            external_url: raw.external_url.unwrap_or_else(|| format!("http://{listen_http}")),
+            data_dir: data_dir.unwrap_or_else(|| PathBuf::from("/var/lib/signalbox/collector")),
+            rules_dir: flags.rules_dir.clone().or_else(|| raw.rules_dir.map(|dir| folder.join(dir))),
+            memory: check.size("memory", raw.memory.as_deref(), 16)?.unwrap_or(Bytes::from_mib(256)),
+            min_free: check.size("min_free", raw.min_free.as_deref(), 0)?,
+            commit_interval: check.span("commit_interval", raw.commit_interval.as_deref(), Millis(0), Millis(1000))?.unwrap_or(Millis(5)),
+            retention_raw: check
+                .span("retention.raw", raw.retention.raw.as_deref(), Millis::from_mins(60), Millis(u64::MAX))?
+                .unwrap_or(signalbox_tsdb::retention::Limits::AGE_DEFAULT),
+            retention_max: check.size("retention.max_bytes", max_bytes, 16)?,
+            series_max: raw.limits.series.unwrap_or(signalbox_tsdb::index::SERIES_DEFAULT_MAX),
+            inbox_max: check.size("limits.inbox", raw.limits.inbox.as_deref(), 8)?.unwrap_or(Bytes::from_mib(64)),
+            log_level: raw.log.level.unwrap_or_else(|| "info".to_owned()),
+            log_format: raw.log.format,
+        })
+    }
+
+    /// Texts of `rules_dir` by file name.
+    ///
+    /// # Errors
+    /// [`ConfigError`].
+    pub fn read_rules(&self) -> Result<BTreeMap<String, String>, ConfigError> {
+        let Some(dir) = &self.rules_dir else { return Ok(BTreeMap::new()) };
+        let failed = |why| ConfigError::Read { path: dir.clone(), why };
+        let mut files = BTreeMap::new();
+        for entry in std::fs::read_dir(dir).map_err(failed)? {
+            let path = entry.map_err(failed)?.path();
+            let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+            let is_yaml = path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml");
+            if !is_yaml || name.starts_with('.') {
+                continue;
+            }
+            if files.len() >= FILES_MAX {
+                return Err(ConfigError::TooMany { path: dir.clone() });
+            }
+            files.insert(name.to_owned(), read_text(&path)?);
+        }
+        Ok(files)
+    }
+}
+
+/// A finding for a file that could not even be read.
+pub fn finding(error: &ConfigError) -> Finding {
+    Finding { error: true, message: error.to_string(), ..Finding::default() }
+}
+
+fn read_text(path: &Path) -> Result<String, ConfigError> {
+    let failed = |why| ConfigError::Read { path: path.to_owned(), why };
+    let n_bytes = std::fs::metadata(path).map_err(failed)?.len();
+    if n_bytes > FILE_MAX_BYTES {
+        return Err(ConfigError::TooLarge { path: path.to_owned(), n_bytes });
+    }
+    std::fs::read_to_string(path).map_err(failed)
+}
+
+/// Turns texts into values and says which key is wrong.
+struct Check<'a> {
+    path: &'a Path,
+}
+
+impl Check<'_> {
+    fn refuse(&self, key: &'static str, why: impl ToString) -> ConfigError {
+        ConfigError::Value { path: self.path.to_owned(), key, why: why.to_string() }
+    }
+
+    fn loopback(
+        &self,
+        key: &'static str,
+        text: Option<String>,
+        default: &str,
+        flag: Option<SocketAddr>,
+    ) -> Result<SocketAddr, ConfigError> {
+        let text = text.as_deref().unwrap_or(default);
+        let address = match flag {
+            Some(address) => address,
+            None => text
+                .parse()
+                .map_err(|_| self.refuse(key, format!("{text:?} is no address and port; write for example {default}")))?,
+        };
+        if !address.ip().is_loopback() {
+            let why = format!(
+                "{address} can be reached from other hosts, and agents and operators have no identities yet: \
+                 use a loopback address such as {default}"
+            );
+            return Err(self.refuse(key, why));
+        }
+        Ok(address)
+    }
+
+    fn size(&self, key: &'static str, text: Option<&str>, min_mib: u64) -> Result<Option<Bytes>, ConfigError> {
+        let Some(text) = text else { return Ok(None) };
+        let size = parse_size(text).map_err(|why| self.refuse(key, why))?;
+        if size < Bytes::from_mib(min_mib) {
+            return Err(self.refuse(key, format!("{text} is under the least that works, {min_mib}MiB")));
+        }
+        Ok(Some(size))
+    }
+
+    fn span(
+        &self,
+        key: &'static str,
+        text: Option<&str>,
+        min: Millis,
+        max: Millis,
+    ) -> Result<Option<Millis>, ConfigError> {
+        let Some(text) = text else { return Ok(None) };
+        let span = parse_span(text).map_err(|why| self.refuse(key, why))?;
+        if span < min || span > max {
+            return Err(self.refuse(key, format!("{text} is not between {min} and {max}")));
+        }
+        Ok(Some(span))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, String> {
+        let parsed = Config::parse(Path::new("/etc/signalbox/collector.yaml"), text, &Overrides::default());
+        parsed.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_empty_file_is_a_good_one() {
+        let config = parse("").unwrap();
+        assert_eq!(config.listen_grpc, "127.0.0.1:8441".parse().unwrap());
+        assert_eq!(config.external_url, "http://127.0.0.1:8440");
+        assert_eq!(config.retention_raw.to_string(), "30d");
+    }
+
+    #[test]
+    fn paths_count_from_the_file_and_values_carry_units() {
+        let config = parse("data_dir: data\nrules_dir: /r\nretention: {raw: 7d, max_bytes: 10GiB}\nmemory: 64MiB\n").unwrap();
+        assert_eq!(config.data_dir, Path::new("/etc/signalbox/data"));
+        assert_eq!(config.rules_dir.as_deref(), Some(Path::new("/r")));
+        assert_eq!((config.retention_raw.to_string(), config.memory), ("7d".to_owned(), Bytes::from_mib(64)));
+    }
+
+    #[test]
+    fn faults_name_file_place_and_remedy() {
+        let refused = |text| parse(text).unwrap_err();
+        let unknown = refused("listen_htp: 127.0.0.1:1\n");
+        assert!(unknown.contains("collector.yaml") && unknown.contains("listen_htp"), "{unknown}");
+        assert!(refused("listen_grpc: 0.0.0.0:8441").contains("no identities yet"));
+        assert!(refused("listen_grpc: here").contains("write for example 127.0.0.1:8441"));
+        assert!(refused("memory: 64").contains("has no unit"));
+        assert!(refused("memory: 1MiB").contains("16MiB"));
+        assert!(refused("retention: {raw: 1s}").contains("not between 1h"));
+    }
+}

@@ -1,0 +1,308 @@
+//! All of it put together: open, restore, listen, serve, drain.
+//!
+//! ```text
+//! lock + store ─▶ restore ─▶ writer thread ─▶ rules in force ─▶ listeners ─▶ ready
+//! SIGTERM: listeners and streams end ─▶ the writer commits what came ─▶ exit
+//! SIGHUP:  rules, entities, routes and channels are read again
+//! ```
+
+use crate::config::{Config, LogFormat};
+use crate::handle::Handle;
+use crate::ingest::accept::{self, ListenError};
+use crate::notify::Notifiers;
+use crate::notify::dispatch::Delivery;
+use crate::reload::{self, Checked};
+use crate::shared::{Problem, Shared};
+use crate::store::rocks::RocksStore;
+use crate::store::tail::TailRecord;
+use crate::store::{Store, StoreError};
+use crate::telemetry::{self, Telemetry};
+use crate::writer::inbox::{Inbox, Message, inbox};
+use crate::writer::seal::Sealer;
+use crate::writer::{self, Writer, retention};
+use crate::{http, ingest};
+use signalbox_engine::decision::Notice;
+use signalbox_proto::api::Finding;
+use signalbox_proto::clock::{Clock, SystemClock};
+use signalbox_proto::units::{Bytes, Millis};
+use signalbox_tsdb::retention::Limits;
+use std::path::Path;
+use std::sync::Arc;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Notices that wait for the notifier, and its reports that wait for the writer.
+const NOTICES_MAX: usize = 1024;
+/// Reloads that wait for each other.
+const RELOADS_MAX: usize = 8;
+/// Everything must have ended this long after SIGTERM.
+const DRAIN: Millis = Millis::from_secs(12);
+
+/// Why the collector does not run.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The rules are refused.
+    #[error("rules are refused: {}", summary(.0))]
+    Rules(Vec<Finding>),
+    /// The store does not open, or a commit's fate is unknown.
+    #[error("store: {0}")]
+    Store(#[from] StoreError),
+    /// An address cannot be listened on.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The operators' address cannot be listened on.
+    #[error("{0}")]
+    Http(String),
+    /// The system refused a thread, a signal or a socket.
+    #[error("{what}: {why}")]
+    System {
+        /// What was attempted.
+        what: &'static str,
+        /// What the system said.
+        why: String,
+    },
+}
+
+impl RunError {
+    /// True when a person must change the configuration.
+    pub fn is_config(&self) -> bool {
+        matches!(self, RunError::Rules(_) | RunError::Listen(ListenError::NotLoopback(_)))
+    }
+}
+
+fn summary(findings: &[Finding]) -> String {
+    let errors = findings.iter().filter(|finding| finding.error);
+    let lines = errors.map(|finding| {
+        let Finding { file, line, column, message, remedy, .. } = finding;
+        format!("\n{file}:{line}:{column}: {message}\n  remedy: {remedy}")
+    });
+    lines.collect()
+}
+
+/// Log lines go to standard error.
+pub fn start_log(config: &Config) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // In one process the first log wins.
+    let _second = match config.log_format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().try_init(),
+    };
+}
+
+/// Half of the volume that holds `dir`.
+fn half_of_volume(dir: &Path) -> Bytes {
+    let volume = rustix::fs::statvfs(dir);
+    volume.map_or(Bytes(u64::MAX), |volume| Bytes(volume.f_blocks.saturating_mul(volume.f_frsize) / 2))
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// [`RunError`].
+pub async fn run(config: Config) -> Result<(), RunError> {
+    let checked = reload::check(&config).map_err(RunError::Rules)?;
+    for finding in &checked.findings {
+        tracing::warn!(file = finding.file, line = finding.line, "{}", finding.message);
+    }
+    // Listeners first: an address that is taken must not cost a restore.
+    let grpc = accept::listen(config.listen_grpc)?;
+    let web = http::bind(config.listen_http).await.map_err(|error| RunError::Http(error.to_string()))?;
+    let parts = open(&config).await?;
+    serve(config, checked, parts, grpc, web).await
+}
+
+/// What stands once the store was read.
+struct Parts {
+    shared: Arc<Shared>,
+    writer: Writer,
+    outbox: writer::inbox::Outbox,
+    inbox: Inbox,
+    notices: mpsc::Receiver<Notice>,
+    tail: TailRecord,
+}
+
+/// Opens and reads the store on a blocking thread: minutes are possible after a crash.
+async fn open(config: &Config) -> Result<Parts, RunError> {
+    let config = config.clone();
+    let opened = tokio::task::spawn_blocking(move || open_blocking(&config)).await;
+    opened.map_err(|error| RunError::System { what: "open the store", why: error.to_string() })?
+}
+
+fn open_blocking(config: &Config) -> Result<Parts, RunError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let telemetry = Telemetry::install();
+    let store = RocksStore::open(&config.data_dir, config.memory)?;
+    let (mut tail, durable_turn) = TailRecord::open(&config.data_dir)?;
+    let store: Arc<dyn Store> = Arc::new(store);
+    let shared = Arc::new(Shared::new(Arc::clone(&clock), store, telemetry));
+    let (inbox, outbox) = inbox(usize::try_from(config.inbox_max.0).unwrap_or(usize::MAX));
+    let sealer = Sealer::start(inbox.clone())
+        .map_err(|why| RunError::System { what: "start the sealing thread", why: why.to_string() })?;
+    let (sender, notices) = mpsc::channel(NOTICES_MAX);
+    let at = clock.wall();
+    let writer = Writer::open(Arc::clone(&shared), sealer, sender, config.series_max, at)?;
+    note_lost_tail(&shared, durable_turn, writer.turn());
+    if durable_turn > writer.turn() {
+        // Counted once; the next loss is measured from here.
+        tail.write(writer.turn(), clock.mono())?;
+    }
+    tracing::info!(turn = writer.turn(), series = shared.index().len(), "the store was read");
+    Ok(Parts { shared, writer, outbox, inbox, notices, tail })
+}
+
+/// The store opened at an older turn than one that was durable.
+pub(crate) fn note_lost_tail(shared: &Shared, durable_turn: u64, store_turn: u64) {
+    if durable_turn <= store_turn {
+        return;
+    }
+    let n_turns = durable_turn - store_turn;
+    metrics::counter!("signalbox_turns_lost_total").increment(n_turns);
+    let text = format!(
+        "the store lost its last {n_turns} turns or more (it holds turn {store_turn}, turn {durable_turn} was durable): \
+         agents are asked again for what they keep of the last 10 minutes"
+    );
+    tracing::error!(store_turn, durable_turn, "the store lost a tail");
+    shared.set_problem(Problem::LostTail, Some(text));
+}
+
+async fn serve(
+    config: Config,
+    checked: Checked,
+    parts: Parts,
+    grpc: TcpListener,
+    web: TcpListener,
+) -> Result<(), RunError> {
+    let Parts { shared, writer, outbox, inbox, notices, tail } = parts;
+    let (stop, stopping) = watch::channel(false);
+    let (deliveries, reports) = mpsc::channel(NOTICES_MAX);
+    let notifiers = Arc::new(Notifiers::new(&config.external_url, Arc::new(SystemClock::start()), deliveries));
+    notifiers.configure(&checked.files).map_err(RunError::Rules)?;
+    let (reloads, requests) = mpsc::channel(RELOADS_MAX);
+    let handle = Handle::new(Arc::clone(&shared), inbox.clone(), reloads);
+    let limits = Limits {
+        age: config.retention_raw,
+        size: config.retention_max.unwrap_or_else(|| half_of_volume(&config.data_dir)),
+    };
+
+    let mut ended = start_writer(&config, &shared, writer, outbox, tail)?;
+    let (reply, in_force) = oneshot::channel();
+    let rules = Message::Rules { rules: checked.rules, files: checked.files, reply };
+    inbox.send(rules).await.map_err(|error| RunError::System { what: "put rules in force", why: error.to_string() })?;
+    if in_force.await.is_err() && ended.try_recv().is_ok() {
+        return Err(RunError::System { what: "put rules in force", why: "the writer ended".to_owned() });
+    }
+
+    let channels = Arc::clone(&notifiers);
+    tokio::spawn(async move { channels.run(notices).await });
+    tokio::spawn(deliver(handle.clone(), reports));
+    tokio::spawn(reload::run(config.clone(), Arc::clone(&shared), inbox.clone(), Arc::clone(&notifiers), requests));
+    tokio::spawn(retention::run(Arc::clone(&shared), inbox.clone(), limits));
+    tokio::spawn(telemetry::report(Arc::clone(&shared), inbox.clone(), stopping.clone()));
+    let connections = accept::run(grpc, stopping.clone());
+    let agents = tokio::spawn(ingest::serve(Arc::clone(&shared), inbox.clone(), connections, stopping.clone()));
+    let router = http::router(http::App::new(handle.clone(), notifiers));
+    let mut web_stop = stopping.clone();
+    let operators = tokio::spawn(http::serve(web, router, async move {
+        let _gone = web_stop.wait_for(|stop| *stop).await;
+    }));
+    shared.set_ready(true);
+    tell_systemd(sd_notify::NotifyState::Ready);
+    tracing::info!(http = %config.listen_http, grpc = %config.listen_grpc, "the collector is ready");
+
+    let outcome = wait(&handle, &mut ended).await;
+    shared.set_ready(false);
+    tell_systemd(sd_notify::NotifyState::Stopping);
+    let _nobody = stop.send(true);
+    let drained = tokio::time::timeout(DRAIN.std(), async {
+        let (_agents, _operators) = tokio::join!(agents, operators);
+        match outcome {
+            Some(outcome) => outcome,
+            None => {
+                let _gone = inbox.send(Message::Stop).await;
+                ended.await.unwrap_or(Ok(()))
+            }
+        }
+    });
+    match drained.await {
+        Ok(outcome) => outcome.map_err(RunError::Store),
+        Err(_) => Err(RunError::System { what: "stop", why: format!("the writer did not end within {DRAIN}") }),
+    }
+}
+
+type Ended = oneshot::Receiver<Result<(), StoreError>>;
+
+fn start_writer(
+    config: &Config,
+    shared: &Arc<Shared>,
+    writer: Writer,
+    outbox: writer::inbox::Outbox,
+    tail: TailRecord,
+) -> Result<Ended, RunError> {
+    let limits = writer::Limits {
+        gather: config.commit_interval,
+        gather_bytes: Bytes::from_mib(1),
+        data_dir: config.data_dir.clone(),
+        min_free: config.min_free,
+    };
+    let (end, ended) = oneshot::channel();
+    let shared = Arc::clone(shared);
+    let run = move || {
+        let outcome = writer::run(writer, &outbox, &shared, tail, &limits);
+        let _gone = end.send(outcome);
+    };
+    std::thread::Builder::new()
+        .name("writer".to_owned())
+        .spawn(run)
+        .map_err(|why| RunError::System { what: "start the writer's thread", why: why.to_string() })?;
+    Ok(ended)
+}
+
+/// Notifiers' reports become events.
+async fn deliver(handle: Handle, mut reports: mpsc::Receiver<Delivery>) {
+    while let Some(Delivery { key, outcome }) = reports.recv().await {
+        if handle.delivered(key, outcome).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Waits for a signal to stop, or for the writer's end, which comes unasked only
+/// after an error.
+async fn wait(handle: &Handle, ended: &mut Ended) -> Option<Result<(), StoreError>> {
+    let listen = |kind| signal(kind).ok();
+    let (mut term, mut int, mut hup) =
+        (listen(SignalKind::terminate()), listen(SignalKind::interrupt()), listen(SignalKind::hangup()));
+    loop {
+        tokio::select! {
+            outcome = &mut *ended => {
+                let gone = StoreError::Failed { what: "write".to_owned(), why: "the writer's thread panicked".to_owned() };
+                return Some(outcome.unwrap_or(Err(gone)));
+            }
+            Some(()) = next(&mut term) => return None,
+            Some(()) = next(&mut int) => return None,
+            Some(()) = next(&mut hup) => {
+                if let Err(findings) = handle.reload().await {
+                    tracing::error!("reload is refused, the old configuration stays: {}", summary(&findings));
+                }
+            }
+        }
+    }
+}
+
+/// The next signal of a kind; never when the system does not deliver it.
+async fn next(signals: &mut Option<tokio::signal::unix::Signal>) -> Option<()> {
+    match signals {
+        Some(signals) => signals.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn tell_systemd(state: sd_notify::NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "systemd was not told");
+    }
+}
