@@ -76,8 +76,9 @@ say "format"
 cargo fmt --all --check
 say "lint (dev)"
 cargo clippy --locked "${pure[@]}" --all-targets --all-features -- -D warnings
+need_rocksdb
 say "lint (release)"
-with_progress cargo clippy --locked --release "${linked[@]}" --all-targets -- -D warnings
+cargo clippy --locked --release "${linked[@]}" --all-targets -- -D warnings
 
 tests "pure crates" "${pure[@]}" --all-features
 if [ "$quick" = 1 ]; then

@@ -8,9 +8,9 @@
 export CARGO_TARGET_DIR
 
 # RocksDB's build script leaves this many object files behind.
-ROCKSDB_OBJECTS=340
+ROCKSDB_OBJECTS=343
 # Measured on two cores with nothing in the cache.
-COLD_BUILD_MINUTES=25
+COLD_BUILD_MINUTES=30
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
@@ -45,35 +45,56 @@ need_build_tools() {
   need_packages g++ libclang-dev
 }
 
-rocksdb_is_built() {
-  compgen -G "$CARGO_TARGET_DIR/release/build/librocksdb-sys-*/out/librocksdb.a" >/dev/null
+# The library as compiled once, kept under what it was made of. cargo would compile
+# it again whenever the set of crates that are built changes a feature of some build
+# tool; the kept library is linked instead.
+rocksdb_kept() {
+  local made_of
+  made_of=$({ grep -A2 '^name = "librocksdb-sys"' Cargo.lock; cat .cargo/config.toml; grep '^rocksdb' Cargo.toml; g++ --version | head -n 1; } | sha256sum | cut -c1-16)
+  echo "$CARGO_TARGET_DIR/rocksdb/$made_of"
 }
 
-# Prints how far RocksDB is, every 20 s, until it is built or we are told to stop.
+link_kept_rocksdb() {
+  [ -e "$(rocksdb_kept)/librocksdb.a" ] || return 1
+  ROCKSDB_LIB_DIR=$(rocksdb_kept)
+  ROCKSDB_STATIC=1
+  export ROCKSDB_LIB_DIR ROCKSDB_STATIC
+}
+
+# Prints how far RocksDB is, every 20 s, until we are told to stop.
 watch_rocksdb() {
   local n started=$SECONDS
   while sleep 20; do
-    rocksdb_is_built && { printf '    RocksDB is built after %d min\n' $(((SECONDS - started) / 60)); return; }
-    n=$(find "$CARGO_TARGET_DIR/release/build" -path '*librocksdb-sys-*' -name '*.o' 2>/dev/null | wc -l)
+    n=$(find "$CARGO_TARGET_DIR/release/build" -path '*librocksdb-sys-*' -name '*.o' -newer "$1" 2>/dev/null | wc -l)
     [ "$n" -gt 0 ] && printf '    RocksDB: %d of about %d files compiled, %d min so far\n' "$n" "$ROCKSDB_OBJECTS" $(((SECONDS - started) / 60))
   done
 }
 
-# with_progress COMMAND... runs a cargo command and shows RocksDB's progress beside it.
-with_progress() {
-  local watcher='' status=0
-  if ! rocksdb_is_built; then
-    say "first build: about $COLD_BUILD_MINUTES minutes on two cores, most of it RocksDB; kept in $CARGO_TARGET_DIR"
-    watch_rocksdb & watcher=$!
-  fi
-  "$@" || status=$?
-  [ -n "$watcher" ] && { kill "$watcher" 2>/dev/null; wait "$watcher" 2>/dev/null; }
-  return $status
+# Compiles RocksDB unless it is kept already, and keeps it.
+need_rocksdb() {
+  link_kept_rocksdb && return 0
+  local kept watcher begun status=0 built
+  kept=$(rocksdb_kept)
+  say "first build: about $COLD_BUILD_MINUTES minutes on two cores, most of it RocksDB; kept in $CARGO_TARGET_DIR"
+  mkdir -p "$kept"
+  begun=$(mktemp)
+  watch_rocksdb "$begun" & watcher=$!
+  cargo build --locked --release -p rocksdb || status=$?
+  kill "$watcher" 2>/dev/null
+  wait "$watcher" 2>/dev/null || true
+  rm -f "$begun"
+  [ "$status" = 0 ] || return "$status"
+  built=$(find "$CARGO_TARGET_DIR/release/build" -path '*librocksdb-sys-*/out/librocksdb.a' -printf '%T@ %p\n' | sort -n | tail -n 1 | cut -d' ' -f2-)
+  [ -n "$built" ] || die "RocksDB was built, but $CARGO_TARGET_DIR/release/build holds no librocksdb.a"
+  # Complete or not there: a cut short copy must never be linked.
+  cp "$built" "$kept/librocksdb.a.new" && mv "$kept/librocksdb.a.new" "$kept/librocksdb.a"
+  link_kept_rocksdb
 }
 
 build_products() {
+  need_rocksdb
   say "building collector and command line (release)"
-  with_progress cargo build --locked --release -p signalbox-collector -p signalbox-ctl
+  cargo build --locked --release -p signalbox-collector -p signalbox-ctl
   say "building the agent (its own small profile)"
   cargo build --locked --profile agent -p signalbox-agent
 }

@@ -29,7 +29,7 @@ done
 
 need_build_tools
 build_products
-with_progress cargo build --locked --release -p e2e
+cargo build --locked --release -p e2e
 bench="$CARGO_TARGET_DIR/release/bench"
 for part in "${parts[@]}"; do
   say "$part"
