@@ -182,7 +182,9 @@ impl Config {
             rules_dir: flags.rules_dir.clone().or_else(|| raw.rules_dir.map(|dir| folder.join(dir))),
             memory: check.size("memory", raw.memory.as_deref(), 16)?.unwrap_or(Bytes::from_mib(256)),
             min_free: check.size("min_free", raw.min_free.as_deref(), 0)?,
-            commit_interval: check.span("commit_interval", raw.commit_interval.as_deref(), Millis(0), Millis(1000))?.unwrap_or(Millis(5)),
+            commit_interval: check
+                .span("commit_interval", raw.commit_interval.as_deref(), Millis(0), Millis(1000))?
+                .unwrap_or(Millis(5)),
             retention_raw: check
                 .span("retention.raw", raw.retention.raw.as_deref(), Millis::from_mins(60), Millis(u64::MAX))?
                 .unwrap_or(signalbox_tsdb::retention::Limits::AGE_DEFAULT),
@@ -218,9 +220,10 @@ impl Config {
     }
 }
 
-/// A finding for a file that could not even be read.
-pub fn finding(error: &ConfigError) -> Finding {
-    Finding { error: true, message: error.to_string(), ..Finding::default() }
+/// A finding about all files: they are refused for this reason.
+pub fn refusal(why: impl ToString) -> Finding {
+    let (file, remedy) = (String::new(), String::new());
+    Finding { error: true, file, line: 0, column: 0, message: why.to_string(), remedy }
 }
 
 fn read_text(path: &Path) -> Result<String, ConfigError> {
@@ -252,9 +255,9 @@ impl Check<'_> {
         let text = text.as_deref().unwrap_or(default);
         let address = match flag {
             Some(address) => address,
-            None => text
-                .parse()
-                .map_err(|_| self.refuse(key, format!("{text:?} is no address and port; write for example {default}")))?,
+            None => text.parse().map_err(|_| {
+                self.refuse(key, format!("{text:?} is no address and port; write for example {default}"))
+            })?,
         };
         if !address.ip().is_loopback() {
             let why = format!(
@@ -310,7 +313,8 @@ mod tests {
 
     #[test]
     fn paths_count_from_the_file_and_values_carry_units() {
-        let config = parse("data_dir: data\nrules_dir: /r\nretention: {raw: 7d, max_bytes: 10GiB}\nmemory: 64MiB\n").unwrap();
+        let config =
+            parse("data_dir: data\nrules_dir: /r\nretention: {raw: 7d, max_bytes: 10GiB}\nmemory: 64MiB\n").unwrap();
         assert_eq!(config.data_dir, Path::new("/etc/signalbox/data"));
         assert_eq!(config.rules_dir.as_deref(), Some(Path::new("/r")));
         assert_eq!((config.retention_raw.to_string(), config.memory), ("7d".to_owned(), Bytes::from_mib(64)));

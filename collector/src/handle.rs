@@ -121,10 +121,7 @@ impl Handle {
     /// What is wrong with the files.
     pub async fn reload(&self) -> Result<String, Vec<Finding>> {
         let (reply, answer) = oneshot::channel();
-        let stopping = || {
-            let message = HandleError::Stopping.to_string();
-            vec![Finding { error: true, message, ..Finding::default() }]
-        };
+        let stopping = || vec![crate::config::refusal(HandleError::Stopping)];
         self.reloads.send(reply).await.map_err(|_| stopping())?;
         answer.await.unwrap_or_else(|_| Err(stopping()))
     }

@@ -35,12 +35,7 @@ pub struct QueryLimits {
 
 impl Default for QueryLimits {
     fn default() -> Self {
-        QueryLimits {
-            max_points: 11_000,
-            max_series: 30_000,
-            max_samples: 50_000_000,
-            timeout: Millis::from_secs(30),
-        }
+        QueryLimits { max_points: 11_000, max_series: 30_000, max_samples: 50_000_000, timeout: Millis::from_secs(30) }
     }
 }
 

@@ -31,7 +31,7 @@ pub struct Checked {
 /// # Errors
 /// All that is wrong with them, errors first.
 pub fn check(config: &Config) -> Result<Checked, Vec<Finding>> {
-    let files = config.read_rules().map_err(|error| vec![config::finding(&error)])?;
+    let files = config.read_rules().map_err(|error| vec![config::refusal(error)])?;
     let (rules, mut findings) = signalbox_engine::config::parse(&files);
     let channels = notify::dispatch::check(&files);
     match (rules, channels) {
@@ -72,14 +72,13 @@ pub(crate) async fn run(
 async fn reload(config: &Config, inbox: &Inbox, notifiers: &Notifiers) -> Result<String, Vec<Finding>> {
     let own = config.clone();
     let checked = tokio::task::spawn_blocking(move || check(&own)).await;
-    let failed = |why: String| vec![Finding { error: true, message: why, ..Finding::default() }];
-    let checked = checked.map_err(|error| failed(error.to_string()))??;
+    let checked = checked.map_err(|error| vec![config::refusal(error)])??;
     let version = checked.rules.version.clone();
     // Channels first: a route of the new rules may need a new one.
     notifiers.configure(&checked.files)?;
     let (reply, in_force) = oneshot::channel();
     let message = Message::Rules { rules: checked.rules, files: checked.files, reply };
-    inbox.send(message).await.map_err(|error| failed(HandleError::from(error).to_string()))?;
-    in_force.await.map_err(|_| failed(HandleError::StoreFull.to_string()))?;
+    inbox.send(message).await.map_err(|error| vec![config::refusal(HandleError::from(error))])?;
+    in_force.await.map_err(|_| vec![config::refusal(HandleError::StoreFull)])?;
     Ok(version)
 }

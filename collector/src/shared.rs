@@ -6,7 +6,6 @@
 use crate::store::Store;
 use crate::telemetry::Telemetry;
 use signalbox_engine::board::Board;
-use signalbox_engine::rule::Ruleset;
 use signalbox_proto::clock::Clock;
 use signalbox_proto::names::AgentId;
 use signalbox_proto::units::UnixMillis;
@@ -84,7 +83,6 @@ pub(crate) struct Shared {
     board: RwLock<Arc<Board>>,
     index: RwLock<SeriesIndex>,
     catalogue: RwLock<Catalogue>,
-    rules: RwLock<Arc<Ruleset>>,
     files: RwLock<Arc<BTreeMap<String, String>>>,
     problems: Mutex<BTreeMap<Problem, String>>,
     is_ready: AtomicBool,
@@ -110,7 +108,6 @@ impl Shared {
             board: RwLock::default(),
             index: RwLock::default(),
             catalogue: RwLock::default(),
-            rules: RwLock::default(),
             files: RwLock::default(),
             problems: Mutex::default(),
             is_ready: AtomicBool::new(false),
@@ -158,16 +155,11 @@ impl Shared {
         write(&self.catalogue)
     }
 
-    pub(crate) fn rules(&self) -> Arc<Ruleset> {
-        read(&self.rules).clone()
-    }
-
     pub(crate) fn files(&self) -> Arc<BTreeMap<String, String>> {
         read(&self.files).clone()
     }
 
-    pub(crate) fn set_rules(&self, rules: Arc<Ruleset>, files: Arc<BTreeMap<String, String>>) {
-        *write(&self.rules) = rules;
+    pub(crate) fn set_files(&self, files: Arc<BTreeMap<String, String>>) {
         *write(&self.files) = files;
     }
 

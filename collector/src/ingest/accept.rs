@@ -237,8 +237,7 @@ mod tests {
     fn places_are_capped_by_address_and_given_back() {
         let counts = Arc::default();
         let far: IpAddr = "192.0.2.1".parse().unwrap();
-        let mut places: Vec<_> =
-            (0..CONNECTIONS_PER_ADDRESS_MAX).map(|_| Place::take(&counts, far).unwrap()).collect();
+        let mut places: Vec<_> = (0..CONNECTIONS_PER_ADDRESS_MAX).map(|_| Place::take(&counts, far).unwrap()).collect();
         assert!(Place::take(&counts, far).is_none());
         assert!(Place::take(&counts, "192.0.2.2".parse().unwrap()).is_some());
         places.pop();

@@ -51,10 +51,7 @@ pub struct Ingest {
 impl IngestService for Ingest {
     type StreamStream = ReceiverStream<Result<StreamResponse, Status>>;
 
-    async fn stream(
-        &self,
-        request: Request<Streaming<StreamRequest>>,
-    ) -> Result<Response<Self::StreamStream>, Status> {
+    async fn stream(&self, request: Request<Streaming<StreamRequest>>) -> Result<Response<Self::StreamStream>, Status> {
         if let Some(peer) = request.extensions().get::<accept::Peer>() {
             peer.has_called();
         }

@@ -38,6 +38,8 @@ enum End {
     Goodbye(String),
     /// The agent's fault, or ours: this is told.
     Fault(Status),
+    /// The collector ends.
+    Stopping,
 }
 
 fn stopping() -> Status {
@@ -65,15 +67,14 @@ impl Session {
         let end = tokio::select! {
             end = self.listen(&mut said, &stream) => end,
             status = self.answer(&stream) => End::Fault(status),
-            _ = stop.wait_for(|stop| *stop) => {
-                // Not the agent's doing: it is not reported as gone.
-                return self.refuse(stopping()).await;
-            }
+            _ = stop.wait_for(|stop| *stop) => End::Stopping,
         };
         let (goodbye, status) = match end {
             End::Closed => (None, None),
             End::Goodbye(reason) => (Some(reason), None),
             End::Fault(status) => (None, Some(status)),
+            // Not the agent's doing: it is not reported as gone.
+            End::Stopping => return self.refuse(stopping()).await,
         };
         if self.inbox.send(Message::Disconnected { stream, goodbye }).await.is_err() {
             tracing::debug!("a stream ended after the writer");

@@ -73,7 +73,8 @@ impl Store for MemoryStore {
                     state.rows.remove(&(*family, key.clone()));
                 }
                 Change::DeleteRange(family, from, to) => {
-                    let keys: Vec<_> = state.rows.range(bounds(*family, from, to)).map(|(key, _)| key.clone()).collect();
+                    let keys: Vec<_> =
+                        state.rows.range(bounds(*family, from, to)).map(|(key, _)| key.clone()).collect();
                     for key in keys {
                         state.rows.remove(&key);
                     }
@@ -89,8 +90,12 @@ impl Store for MemoryStore {
     }
 
     fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
-        let rows: Vec<KeyValue> =
-            self.lock().rows.range(bounds(family, from, to)).map(|((_, key), value)| (key.clone(), value.clone())).collect();
+        let rows: Vec<KeyValue> = self
+            .lock()
+            .rows
+            .range(bounds(family, from, to))
+            .map(|((_, key), value)| (key.clone(), value.clone()))
+            .collect();
         for (key, value) in rows {
             if visit(&key, &value).is_break() {
                 break;

@@ -209,13 +209,10 @@ impl Store for RocksStore {
     fn stats(&self) -> Stats {
         let db = self.db();
         let Some(db) = db.as_ref() else { return Stats::default() };
-        let figure = |family: Family, name| {
-            db.property_int_value_cf(&handle(db, family), name).ok().flatten().unwrap_or(0)
-        };
-        let tables: u64 =
-            Family::ALL.into_iter().map(|family| figure(family, properties::TOTAL_SST_FILES_SIZE)).sum();
-        let buffers: u64 =
-            Family::ALL.into_iter().map(|family| figure(family, properties::SIZE_ALL_MEM_TABLES)).sum();
+        let figure =
+            |family: Family, name| db.property_int_value_cf(&handle(db, family), name).ok().flatten().unwrap_or(0);
+        let tables: u64 = Family::ALL.into_iter().map(|family| figure(family, properties::TOTAL_SST_FILES_SIZE)).sum();
+        let buffers: u64 = Family::ALL.into_iter().map(|family| figure(family, properties::SIZE_ALL_MEM_TABLES)).sum();
         Stats {
             n_bytes: tables + buffers,
             n_rows: Family::ALL.map(|family| figure(family, properties::ESTIMATE_NUM_KEYS)),
@@ -233,6 +230,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let _first = RocksStore::open(dir.path(), Bytes::from_mib(16)).unwrap();
         let second = RocksStore::open(dir.path(), Bytes::from_mib(16)).err().unwrap();
-        assert_eq!(second.to_string(), format!("data directory {} is in use by another collector", dir.path().display()));
+        assert_eq!(
+            second.to_string(),
+            format!("data directory {} is in use by another collector", dir.path().display())
+        );
     }
 }

@@ -103,7 +103,7 @@ impl Taker<'_> {
             }
             Message::Delivery { key, outcome } => self.out.event(at, Event::Delivery { key, outcome }),
             Message::Rules { rules, files, reply } => {
-                self.shared.set_rules(Arc::clone(&rules), files);
+                self.shared.set_files(files);
                 self.out.reloads.push(reply);
                 self.out.has_rules = true;
                 self.out.event(at, Event::Rules(rules));
@@ -320,7 +320,8 @@ fn map_series(
 
 fn refuse_series(shared: &Shared, agent: &AgentId, whose: &'static str) -> StoredId {
     metrics::counter!("signalbox_series_refused_total", "limit" => whose).increment(1);
-    let text = format!("agent {agent}: new series are refused, the limit of the {whose} is reached; known series go on");
+    let text =
+        format!("agent {agent}: new series are refused, the limit of the {whose} is reached; known series go on");
     shared.set_problem(Problem::SeriesLimit, Some(text));
     StoredId::REFUSED
 }
@@ -346,11 +347,7 @@ impl News<'_> {
         sieve.watch(tick)
     }
 
-    fn lay_out(
-        &mut self,
-        watch: &ShapeWatch,
-        layouts: &mut std::collections::HashMap<Arc<str>, Arc<[SeriesId]>>,
-    ) {
+    fn lay_out(&mut self, watch: &ShapeWatch, layouts: &mut std::collections::HashMap<Arc<str>, Arc<[SeriesId]>>) {
         let series: Arc<[SeriesId]> = watch.series().collect();
         let known = layouts.get(&watch.check);
         if known == Some(&series) || (known.is_none() && series.is_empty()) {

@@ -27,7 +27,8 @@ pub mod stream;
 mod tests;
 mod thread;
 
-pub use thread::{Limits, run};
+pub use thread::Limits;
+pub(crate) use thread::run;
 
 use crate::shared::{Problem, Shared};
 use crate::store::{Commit, Family, StoreError, keys};
@@ -36,8 +37,8 @@ use inbox::Queued;
 use intake::{Intake, Taker, announce};
 use seal::Sealer;
 use sieve::Sieve;
-use signalbox_engine::decision::{Decision, Notice, Table};
-use signalbox_engine::engine::Engine;
+use signalbox_engine::decision::{Notice, Table};
+use signalbox_engine::engine::{Decision, Engine};
 use signalbox_engine::event::Event;
 use signalbox_proto::names::AgentId;
 use signalbox_proto::units::{Millis, UnixMillis};
@@ -121,6 +122,7 @@ impl Writer {
     ) -> Result<Writer, StoreError> {
         let restored = restore::tables(&shared, series_max, at)?;
         let rows = restore::engine_rows(&**shared.store())?;
+        let rows = rows.into_iter().filter_map(|row| Some((row.table, row.key, row.value?)));
         let engine = Engine::restore(rows)
             .map_err(|why| StoreError::Failed { what: "restore the engine".to_owned(), why: why.to_string() })?;
         Ok(Writer {
@@ -292,10 +294,13 @@ impl Writer {
         if self.notices_behind && self.notices.capacity() == self.notices.max_capacity() {
             self.notices_behind = false;
             notices = self.engine.pending_notices();
+            self.shared.set_problem(Problem::NotifierBehind, None);
         }
         for notice in notices {
             if self.notices.try_send(notice).is_err() {
                 self.notices_behind = true;
+                let text = "notices are decided faster than they are sent; all of them will be";
+                self.shared.set_problem(Problem::NotifierBehind, Some(text.to_owned()));
                 metrics::counter!("signalbox_notices_delayed_total").increment(1);
             }
         }
@@ -464,4 +469,3 @@ impl Writer {
         metrics::gauge!("signalbox_open_samples").set(open_samples as f64);
     }
 }
-

@@ -12,11 +12,11 @@ use crate::store::{Family, Store, StoreError, after_prefix, keys};
 use signalbox_engine::decision::Row;
 use signalbox_proto::names::AgentId;
 use signalbox_proto::units::UnixMillis;
+use signalbox_tsdb::dictionary;
 use signalbox_tsdb::head::Lane;
 use signalbox_tsdb::index::SeriesIndex;
 use signalbox_tsdb::journal::Row as JournalRow;
 use signalbox_tsdb::keys::{AgentNo, Journal, parse_series};
-use signalbox_tsdb::{SeriesId, dictionary};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -192,7 +192,8 @@ pub(crate) fn engine_rows(store: &dyn Store) -> Result<Vec<Row>, StoreError> {
 pub(crate) fn engine_rows_at(store: &dyn Store, at: UnixMillis) -> Result<Vec<Row>, StoreError> {
     let mut rows: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
     each(store, Family::History, &[], |key, value| {
-        let (row, from) = keys::parse_history(key).ok_or_else(|| StoreError::damaged(Family::History, key, "not a version"))?;
+        let (row, from) =
+            keys::parse_history(key).ok_or_else(|| StoreError::damaged(Family::History, key, "not a version"))?;
         if from <= at {
             rows.insert(row.to_vec(), value.to_vec());
         }

@@ -24,7 +24,7 @@ const RETRY: Duration = Duration::from_millis(10);
 
 /// A chunk to encode.
 #[derive(Debug)]
-struct Job {
+pub(crate) struct Job {
     agent: AgentNo,
     part: Arc<Lane>,
 }
@@ -43,6 +43,7 @@ pub(crate) enum Sealer {
     /// A thread takes jobs; the count says how many wait.
     Thread(SyncSender<Job>, Arc<AtomicUsize>),
     /// Encoded at once, by the caller: for tests, which have no threads.
+    #[cfg(test)]
     Inline(std::collections::VecDeque<Sealed>),
 }
 
@@ -85,6 +86,7 @@ impl Sealer {
     pub(crate) fn has_room(&self) -> bool {
         match self {
             Sealer::Thread(_, waiting) => waiting.load(Ordering::Acquire) < JOBS_MAX,
+            #[cfg(test)]
             Sealer::Inline(_) => true,
         }
     }
@@ -100,6 +102,7 @@ impl Sealer {
                     tracing::error!("the sealing thread is gone: chunks stay open until the next start");
                 }
             }
+            #[cfg(test)]
             Sealer::Inline(done) => done.push_back(encode(job)),
         }
     }
@@ -108,6 +111,7 @@ impl Sealer {
     pub(crate) fn done(&mut self) -> Option<Sealed> {
         match self {
             Sealer::Thread(..) => None,
+            #[cfg(test)]
             Sealer::Inline(done) => done.pop_front(),
         }
     }
@@ -118,9 +122,8 @@ impl Sealed {
     pub(crate) fn into_commit(self, agents: &mut Agents, out: &mut Intake) {
         let (agent, epoch) = (self.agent, self.part.epoch());
         let lane = agents.get_mut(agent).and_then(|entry| entry.lanes.get(&epoch));
-        let is_awaited = |lane: &&LaneEntry| {
-            lane.cell.read().sealing.as_ref().is_some_and(|part| Arc::ptr_eq(part, &self.part))
-        };
+        let is_awaited =
+            |lane: &&LaneEntry| lane.cell.read().sealing.as_ref().is_some_and(|part| Arc::ptr_eq(part, &self.part));
         // After a refused turn another lane may be in its place, read back from the
         // journal, which has these batches: they will be sealed again.
         if lane.filter(is_awaited).is_none() {

@@ -116,7 +116,12 @@ impl Sieve {
             let slot = self.state(id).checked_sub(FIRST_SLOT)?;
             Some(Column { series_ref, id, slot })
         });
-        ShapeWatch { check: Arc::from(tick.check()), interval: tick.interval(), columns: columns.collect(), last_tick: None }
+        ShapeWatch {
+            check: Arc::from(tick.check()),
+            interval: tick.interval(),
+            columns: columns.collect(),
+            last_tick: None,
+        }
     }
 
     /// The tick as the engine must see it; none when nothing of it is watched. A

@@ -43,7 +43,7 @@ impl Limits {
 ///
 /// # Errors
 /// [`StoreError`] after which nobody can know what is on the disk.
-pub fn run(
+pub(crate) fn run(
     mut writer: Writer,
     outbox: &Outbox,
     shared: &Arc<Shared>,
@@ -63,8 +63,7 @@ pub fn run(
         let stamp = stamper.next(clock.wall(), clock.mono());
         let is_second = stamp.at.since(ticked_at) >= TICK_EVERY;
         let is_due = writer.next_due().is_some_and(|due| due <= stamp.at);
-        let turn =
-            Turn { at: stamp.at, started: started || stamp.was_paused, tick: is_second || is_due, messages };
+        let turn = Turn { at: stamp.at, started: started || stamp.was_paused, tick: is_second || is_due, messages };
         if turn.started && !started {
             tracing::warn!("the collector was paused or its clock jumped: no agent's silence counts for a while");
         }
@@ -104,11 +103,8 @@ fn gather(outbox: &Outbox, due: Millis, shared: &Shared, limits: &Limits) -> (Ve
     while n_bytes < limits.gather_bytes.0 {
         let passed = shared.clock().mono().0.saturating_sub(begun.0);
         let left = Millis(limits.gather.0.saturating_sub(passed));
-        let next = if is_urgent || left == Millis::ZERO {
-            outbox.try_next()
-        } else {
-            outbox.next(left.std()).ok().flatten()
-        };
+        let next =
+            if is_urgent || left == Millis::ZERO { outbox.try_next() } else { outbox.next(left.std()).ok().flatten() };
         let Some(next) = next else { break };
         n_bytes += next.weight as u64;
         is_urgent |= urgent(&next.message);
