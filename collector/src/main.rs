@@ -27,7 +27,13 @@ enum Command {
     /// Run until SIGTERM; SIGHUP reads rules and channels again.
     Run(Files),
     /// Check configuration, rules and channels, and say what is wrong with them.
-    CheckConfig(Files),
+    CheckConfig {
+        /// Configuration file; the same as --config.
+        #[arg(value_name = "FILE", conflicts_with = "config")]
+        file: Option<PathBuf>,
+        #[command(flatten)]
+        files: Files,
+    },
     /// Look into the store of a collector that does not run.
     Storage {
         #[command(subcommand)]
@@ -91,7 +97,10 @@ fn main() -> ExitCode {
     };
     let outcome = match cli.command {
         Command::Run(files) => files.read().and_then(start),
-        Command::CheckConfig(files) => files.read().and_then(|config| check(&config)),
+        Command::CheckConfig { file, mut files } => {
+            files.config = file.unwrap_or(files.config);
+            files.read().and_then(|config| check(&config))
+        }
         Command::Storage { command: Storage::Stats(files) } => files.read().and_then(|config| stats(&config)),
         Command::Version => {
             println!("signalbox-collector {}", env!("CARGO_PKG_VERSION"));

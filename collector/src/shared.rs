@@ -8,7 +8,7 @@ use crate::telemetry::Telemetry;
 use signalbox_engine::board::Board;
 use signalbox_proto::clock::Clock;
 use signalbox_proto::names::AgentId;
-use signalbox_proto::units::UnixMillis;
+use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::head::Lane;
 use signalbox_tsdb::index::SeriesIndex;
 use signalbox_tsdb::keys::AgentNo;
@@ -55,6 +55,9 @@ pub(crate) struct Catalogue {
     pub(crate) lanes: HashMap<AgentNo, BTreeMap<u64, Arc<LaneCell>>>,
 }
 
+/// A problem that is stated each time it happens is shown for this long.
+const PASSING: Millis = Millis::from_mins(10);
+
 /// Problems of the collector itself, one at most of each kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Problem {
@@ -84,7 +87,8 @@ pub(crate) struct Shared {
     index: RwLock<SeriesIndex>,
     catalogue: RwLock<Catalogue>,
     files: RwLock<Arc<BTreeMap<String, String>>>,
-    problems: Mutex<BTreeMap<Problem, String>>,
+    /// Text, and when it was last stated, monotonic.
+    problems: Mutex<BTreeMap<Problem, (String, Millis)>>,
     is_ready: AtomicBool,
     is_throttled: AtomicBool,
     telemetry: Telemetry,
@@ -168,13 +172,13 @@ impl Shared {
         let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
         match text {
             Some(text) => {
-                if problems.get(&problem) != Some(&text) {
+                if problems.get(&problem).is_none_or(|(known, _)| *known != text) {
                     tracing::warn!(problem = text, "the collector has a problem");
                 }
-                problems.insert(problem, text);
+                problems.insert(problem, (text, self.clock.mono()));
             }
             None => {
-                if let Some(text) = problems.remove(&problem) {
+                if let Some((text, _)) = problems.remove(&problem) {
                     tracing::info!(problem = text, "a problem of the collector is over");
                 }
             }
@@ -182,7 +186,11 @@ impl Shared {
     }
 
     pub(crate) fn problems(&self) -> Vec<String> {
-        self.problems.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+        let now = self.clock.mono();
+        let mut problems = self.problems.lock().unwrap_or_else(PoisonError::into_inner);
+        let passes = |problem: &Problem| matches!(problem, Problem::IdentityTwice | Problem::SeriesLimit);
+        problems.retain(|problem, (_, stated)| !passes(problem) || now.0.saturating_sub(stated.0) < PASSING.0);
+        problems.values().map(|(text, _)| text.clone()).collect()
     }
 
     pub(crate) fn set_ready(&self, is_ready: bool) {

@@ -12,8 +12,9 @@ use std::sync::Arc;
 
 /// Agents that one store takes.
 pub(crate) const AGENTS_MAX: usize = 100_000;
-/// Epochs of one agent that are open at a time: one is live, the others drain.
-pub(crate) const LANES_PER_AGENT_MAX: usize = 64;
+/// Epochs of one agent that are open at a time: one is live, the others drain. An
+/// agent that crashes every second opens 120 before the first is forgotten.
+pub(crate) const LANES_PER_AGENT_MAX: usize = 256;
 /// Marks that are kept for one agent; the oldest go first.
 pub(crate) const MARKS_PER_AGENT_MAX: usize = signalbox_proto::limits::EPOCHS_PER_HELLO_MAX;
 

@@ -53,7 +53,7 @@ const PUBLISH_EVERY: Millis = Millis(200);
 /// A board is published at least this often: ages on it grow by themselves.
 const PUBLISH_AT_LEAST: Millis = Millis::from_secs(1);
 /// A lane of an old epoch that is quiet for this long is forgotten, its mark is kept.
-const LANE_IDLE: Millis = Millis::from_mins(10);
+const LANE_IDLE: Millis = Millis::from_mins(2);
 /// How long an agent is asked to wait while the disk is low or full.
 const PAUSE: Millis = Millis::from_secs(5);
 /// Tables whose rows are kept as they stood, for explanations: those that

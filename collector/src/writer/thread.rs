@@ -99,8 +99,9 @@ fn gather(outbox: &Outbox, due: Millis, shared: &Shared, limits: &Limits) -> (Ve
     let begun = shared.clock().mono();
     let mut n_bytes = first.weight as u64;
     let mut is_urgent = urgent(&first.message);
+    let mut is_last = ends_turn(&first.message);
     messages.push(first);
-    while n_bytes < limits.gather_bytes.0 {
+    while n_bytes < limits.gather_bytes.0 && !is_last {
         let passed = shared.clock().mono().0.saturating_sub(begun.0);
         let left = Millis(limits.gather.0.saturating_sub(passed));
         let next =
@@ -108,9 +109,15 @@ fn gather(outbox: &Outbox, due: Millis, shared: &Shared, limits: &Limits) -> (Ve
         let Some(next) = next else { break };
         n_bytes += next.weight as u64;
         is_urgent |= urgent(&next.message);
+        is_last = ends_turn(&next.message);
         messages.push(next);
     }
     (messages, false)
+}
+
+/// What follows new rules must meet their bands, which exist once they are adopted.
+fn ends_turn(message: &Message) -> bool {
+    matches!(message, Message::Rules { .. } | Message::Stop)
 }
 
 fn urgent(message: &Message) -> bool {
