@@ -228,7 +228,10 @@ async fn serve(
         }
     });
     match drained.await {
-        Ok(outcome) => outcome.map_err(RunError::Store),
+        Ok(outcome) => {
+            tracing::info!("the collector stops; everything acknowledged is on the disk");
+            outcome.map_err(RunError::Store)
+        }
         Err(_) => Err(RunError::System { what: "stop", why: format!("the writer did not end within {DRAIN}") }),
     }
 }

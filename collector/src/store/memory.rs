@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-type Rows = BTreeMap<(Family, Vec<u8>), Vec<u8>>;
+type Place = (Family, Vec<u8>);
+type Rows = BTreeMap<Place, Vec<u8>>;
 
 /// Rows in an ordered map.
 #[derive(Debug, Default)]
@@ -44,7 +45,7 @@ impl MemoryStore {
     }
 }
 
-fn bounds(family: Family, from: &[u8], to: &[u8]) -> (Bound<(Family, Vec<u8>)>, Bound<(Family, Vec<u8>)>) {
+fn bounds(family: Family, from: &[u8], to: &[u8]) -> (Bound<Place>, Bound<Place>) {
     let end = if to.is_empty() {
         match Family::ALL.into_iter().find(|other| *other > family) {
             Some(next) => Bound::Excluded((next, Vec::new())),

@@ -16,7 +16,7 @@ use signalbox_proto::samples::{Batch, Hello};
 use signalbox_proto::units::UnixMillis;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
@@ -192,8 +192,8 @@ impl Inbox {
     ///
     /// # Errors
     /// The message back when there is no room; none when the writer is gone.
-    pub fn try_give(&self, message: Message) -> Result<(), Option<Message>> {
-        let Ok(permit) = Arc::clone(&self.others).try_acquire_owned() else { return Err(Some(message)) };
+    pub fn try_give(&self, message: Message) -> Result<(), Option<Box<Message>>> {
+        let Ok(permit) = Arc::clone(&self.others).try_acquire_owned() else { return Err(Some(Box::new(message))) };
         self.put(Queued { weight: message.weight(), message, _room: vec![permit] }).map_err(|_| None)
     }
 
@@ -226,9 +226,6 @@ impl Outbox {
 
     /// A message that is there already.
     pub fn try_next(&self) -> Option<Queued> {
-        match self.receiver.try_recv() {
-            Ok(queued) => Some(queued),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => None,
-        }
+        self.receiver.try_recv().ok()
     }
 }

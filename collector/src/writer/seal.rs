@@ -65,16 +65,11 @@ impl Sealer {
         let run = move || {
             while let Ok(job) = jobs.recv() {
                 taken.fetch_sub(1, Ordering::AcqRel);
-                let mut sealed = Some(encode(job));
-                while let Some(one) = sealed.take() {
-                    match inbox.try_give(Message::Sealed(one)) {
-                        Ok(()) => {}
-                        Err(Some(Message::Sealed(back))) => {
-                            sealed = Some(back);
-                            std::thread::sleep(RETRY);
-                        }
-                        Err(_) => return,
-                    }
+                let mut message = Message::Sealed(encode(job));
+                while let Err(back) = inbox.try_give(message) {
+                    let Some(back) = back else { return };
+                    message = *back;
+                    std::thread::sleep(RETRY);
                 }
             }
         };

@@ -384,8 +384,11 @@ fn a_lost_tail_is_told() {
     assert!(rig.shared.problems()[0].contains("lost its last 2 turns"), "{:?}", rig.shared.problems());
 }
 
+/// Levels of items; number, worst level and first symptom of incidents.
+type Verdicts = (Vec<(String, Level)>, Vec<(u64, Level, UnixMillis)>);
+
 /// What verdicts come to, without values that a sieve leaves out on purpose.
-fn verdicts(rig: &Rig) -> (Vec<(String, Level)>, Vec<(u64, Level, UnixMillis)>) {
+fn verdicts(rig: &Rig) -> Verdicts {
     let board = rig.board();
     let items = board.status.entities.iter().flat_map(|entity| &entity.items);
     let levels = items.map(|item| (item.id.clone(), item.level)).collect();
