@@ -20,7 +20,7 @@ use crate::state::{Agent, Heard, Subject};
 use crate::work::Work;
 use signalbox_proto::limits::HEARTBEAT_MS;
 use signalbox_proto::names::AgentId;
-use signalbox_proto::samples::{AgentEvent, AgentEventKind, CheckResult};
+use signalbox_proto::samples::{AgentEvent, AgentEventKind};
 use signalbox_proto::status::AgentState;
 use signalbox_proto::units::{Millis, UnixMillis};
 
@@ -68,6 +68,7 @@ impl Work<'_> {
         agent.labels.clone_from(&hello.labels);
         agent.checks.clone_from(&hello.checks);
         agent.failing_checks.retain(|check, _| hello.checks.iter().any(|known| known.name == *check));
+        agent.bad_results.retain(|key, _| hello.checks.iter().any(|known| crate::results::is_of(key, &known.name)));
         agent.last_heard = now;
         self.agents.insert(hello.agent.clone(), agent);
         self.heard_from(&hello.agent, None);
@@ -261,7 +262,7 @@ impl Work<'_> {
         for number in incident.into_iter().chain(skew).filter(own).collect::<Vec<_>>() {
             self.close_by_itself(number, &format!("host retired: {why}"));
         }
-        for key in self.feeds_of(id) {
+        for key in self.feeds.of(id) {
             let series = self.feeds.get(&key).map(|feed| feed.series.clone()).unwrap_or_default();
             for id in series.iter() {
                 self.series_gone(*id, &format!("host retired: {why}"));
@@ -318,7 +319,7 @@ impl Work<'_> {
 
     /// Everything that still runs in the agent's time moves with its clock.
     fn clock_stepped(&mut self, id: &AgentId, step_ms: i64) {
-        for key in self.feeds_of(id) {
+        for key in self.feeds.of(id) {
             let Some(feed) = self.feeds.get_mut(&key) else { continue };
             if feed.last > UnixMillis::MIN {
                 feed.last = feed.last.shifted(step_ms);
@@ -344,18 +345,6 @@ impl Work<'_> {
             && let Some(agent) = self.agents.get_mut(&key.agent)
         {
             agent.failing_checks.remove(&*key.check);
-        }
-    }
-
-    /// A check that speaks in states spoke: an unknown state is a check that fails.
-    pub(crate) fn check_result(&mut self, id: &AgentId, result: &CheckResult) {
-        use signalbox_proto::samples::CheckState;
-        self.agent_lives(id);
-        let Some(agent) = self.agents.get_mut(id) else { return };
-        if result.state == CheckState::Unknown {
-            agent.failing_checks.insert(result.check.clone(), result.evidence.clone());
-        } else {
-            agent.failing_checks.remove(&result.check);
         }
     }
 }

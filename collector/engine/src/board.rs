@@ -103,7 +103,7 @@ pub(crate) fn build(state: &State, at: UnixMillis) -> Board {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         level: worst_level(&entities),
         counts,
-        problems: problems(state),
+        problems: problems(state, at),
         entities,
     };
     let with_ledger = |(number, incident): (&u64, &crate::state::Incident)| api::Incident {
@@ -170,7 +170,7 @@ fn item(state: &State, key: &TrackKey, known: &Known, used: &Use, tracked: &Trac
     let (rule, how) = (rules.rule(used), rules.judgement(used));
     let agent = state.agents.get(&known.agent);
     let place = crate::entities::place(rules, agent, &known.agent, &known.labels, rule);
-    let feed = state.feed_of.get(&key.series).and_then(|feed| state.feeds.get(feed));
+    let feed = state.feed_of.get(&key.series).and_then(|key| state.feeds.get(&key.agent)?.get(&key.check));
     let (interval, seen) = feed.map_or((Millis::from_secs(1), UnixMillis::MIN), |feed| (feed.interval, feed.last));
     let now = at.shifted(agent.map_or(0, |agent| agent.offset_ms).saturating_neg());
     let freshness = freshness(agent, tracked.track.freshness(interval, seen, now));
@@ -335,16 +335,23 @@ fn agents(state: &State) -> Vec<api::Agent> {
             n_backlog: heard.n_backlog,
             n_dropped: agent.n_dropped,
             checks: agent.checks.clone(),
-            failing_checks: agent.failing_checks.clone(),
+            failing_checks: failing_checks(agent),
             incident: agent.incident.filter(|n| state.incidents.get(n).is_some_and(crate::state::Incident::is_open)),
         }
     };
     state.agents.iter().filter(|(_, agent)| agent.state != AgentState::Retired).map(row).collect()
 }
 
+/// Checks that fail, and those whose result is bad.
+fn failing_checks(agent: &Agent) -> BTreeMap<String, String> {
+    let mut all = agent.bad_results.clone();
+    all.extend(agent.failing_checks.clone());
+    all
+}
+
 /// What is wrong with the watching itself.
-fn problems(state: &State) -> Vec<String> {
-    let mut found = Vec::new();
+fn problems(state: &State, at: UnixMillis) -> Vec<String> {
+    let mut found: Vec<String> = state.meta.limits.problems(at).collect();
     let failing: BTreeSet<&str> = state
         .outbox
         .values()

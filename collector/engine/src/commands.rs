@@ -146,6 +146,7 @@ impl Work<'_> {
         }
         let live = self.snoozes.keys().into_iter().filter_map(|id| self.snoozes.get(&id).cloned());
         if live.filter(|snooze| crate::snoozes::in_force(snooze, self.now)).count() >= SNOOZES_MAX {
+            self.meta.limits.snoozes.meet(self.now);
             return conflict(format!("{SNOOZES_MAX} snoozes are in force already: end some first"));
         }
         self.meta.snoozes += 1;

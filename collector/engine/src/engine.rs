@@ -7,7 +7,8 @@ use crate::incidents::RECENT_INCIDENTS_MAX;
 use crate::overlay::{Changes, adopt};
 use crate::rows::{self, RestoreError};
 use crate::rules::Rules;
-use crate::state::{Agent, Feed, FeedKey, Heard, Incident, Known, Meta, Pending, State, TrackKey, Tracked};
+use crate::state::{Agent, Feed, FeedKey, Heard, Incident, Known, Meta, Pending, Place, State, TrackKey, Tracked};
+use crate::watermarks::AgentFeeds;
 use crate::work::Work;
 use signalbox_proto::api;
 use signalbox_proto::names::{AgentId, Labels};
@@ -28,7 +29,7 @@ pub struct Decision {
     rules: Option<Arc<Rules>>,
     agents: Changes<AgentId, Agent>,
     heard: Changes<AgentId, Heard>,
-    feeds: Changes<FeedKey, Feed>,
+    feeds: Changes<AgentId, AgentFeeds>,
     kept_feeds: BTreeSet<FeedKey>,
     feed_of: Changes<SeriesId, FeedKey>,
     series: Changes<SeriesId, Known>,
@@ -38,6 +39,7 @@ pub struct Decision {
     ledgers: Changes<u64, Vec<api::LedgerLine>>,
     snoozes: Changes<u64, api::Snooze>,
     outbox: Changes<String, Pending>,
+    lines: Changes<Place, String>,
     due: BTreeMap<crate::due::DueKey, Option<UnixMillis>>,
     added: Vec<Row>,
     notices: Vec<Notice>,
@@ -103,6 +105,7 @@ impl Engine {
         adopt(&mut state.ledgers, decision.ledgers);
         adopt(&mut state.snoozes, decision.snoozes);
         adopt(&mut state.outbox, decision.outbox);
+        adopt(&mut state.lines, decision.lines);
         for (key, at) in decision.due {
             state.due.set(key, at);
         }
@@ -136,10 +139,22 @@ impl Engine {
 
     /// Notices that were handed to a notifier in a previous life and that nobody
     /// answered for: to be sent again, under their keys. Those that wait for a
-    /// retry come by themselves.
+    /// retry, or behind an older one, come by themselves.
     pub fn pending_notices(&self) -> Vec<Notice> {
-        let untold = self.state.outbox.values().filter(|pending| pending.retry_at.is_none());
-        untold.map(|pending| pending.notice.clone()).collect()
+        let mut line: Option<&Place> = None;
+        let mut heads = Vec::new();
+        for (place, key) in &self.state.lines {
+            if !line.is_some_and(|line| line.is_same_line(place)) {
+                heads.extend(self.state.outbox.get(key).filter(|pending| pending.retry_at.is_none()));
+            }
+            line = Some(place);
+        }
+        heads.into_iter().map(|pending| pending.notice.clone()).collect()
+    }
+
+    /// How often each limit was met, by its name, over restarts too.
+    pub fn limits_met(&self) -> [(&'static str, u64); 6] {
+        self.state.meta.limits.counts()
     }
 
     /// The adopted state.
@@ -170,6 +185,7 @@ impl Engine {
             ledgers: work.ledgers.into_changes(),
             snoozes: work.snoozes.into_changes(),
             outbox: work.outbox.into_changes(),
+            lines: work.lines.into_changes(),
             due: work.due.into_changes(),
             added: work.added,
             notices: work.notices,
@@ -232,6 +248,7 @@ fn restore_row(
         }
         Table::Outbox => {
             let pending: Pending = rows::decode(table, key, value)?;
+            state.lines.insert(pending.place(), pending.notice.key.clone());
             state.outbox.insert(pending.notice.key.clone(), pending);
         }
         Table::Ledger => lines.push(rows::decode(table, key, value)?),
@@ -242,7 +259,7 @@ fn restore_row(
             for series in feed.series.iter() {
                 state.feed_of.insert(*series, key.clone());
             }
-            state.feeds.insert(key, feed);
+            state.feeds.entry(key.agent).or_default().insert(key.check, feed);
         }
         // History for people: no verdict needs it.
         Table::Audit | Table::Rulesets => {}
@@ -260,8 +277,9 @@ impl Decision {
         for (id, agent) in &self.agents {
             all.push(rows::row(Table::Agents, id.as_str().as_bytes().to_vec(), agent.as_ref()));
         }
-        for (key, feed) in self.feeds.iter().filter(|(key, _)| self.kept_feeds.contains(key)) {
-            all.push(rows::row(Table::Feeds, rows::feed_key(key), feed.as_ref()));
+        for key in &self.kept_feeds {
+            let feed = self.feeds.get(&key.agent).and_then(|feeds| feeds.as_ref()?.get(&key.check));
+            all.extend(feed.map(|feed| rows::row(Table::Feeds, rows::feed_key(key), Some(feed))));
         }
         for (key, track) in &self.tracks {
             all.push(rows::row(Table::Tracks, rows::track_key(key), track.as_ref()));

@@ -141,7 +141,9 @@ pub fn explain(facts: Facts<'_>) -> Result<Explanation, ExplainError> {
 /// The row of a feed is at most a minute behind; the samples say the rest.
 fn see_samples(state: &mut State, series: SeriesId, samples: &[(UnixMillis, f64)]) {
     let feed = state.feed_of.get(&series).cloned();
-    if let (Some(feed), Some((last, _))) = (feed.and_then(|key| state.feeds.get_mut(&key)), samples.last()) {
+    if let (Some(feed), Some((last, _))) =
+        (feed.and_then(|key| state.feeds.get_mut(&key.agent)?.get_mut(&key.check)), samples.last())
+    {
         feed.last = feed.last.max(*last);
     }
 }

@@ -9,14 +9,12 @@ use crate::event::{SampledTick, SeriesId};
 use crate::rules::fingerprint;
 use crate::state::{Feed, FeedKey, Known, TrackKey, Tracked};
 use crate::track::{Track, stale_at};
+use crate::watermarks::FEED_ROW_EVERY;
 use crate::work::Work;
 use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::units::{Millis, UnixMillis};
 use std::sync::Arc;
 
-/// A feed's row is kept at least this often, event time: its watermark after a
-/// restart is at most this old.
-const FEED_ROW_EVERY: Millis = Millis::from_mins(1);
 /// After an agent came back, its checks have this long to sample before silence counts.
 pub(crate) const RETURN_GRACE: Millis = Millis::from_secs(30);
 /// While an agent's own verdict is awaited, its feeds look again after this long.
@@ -26,14 +24,32 @@ impl Work<'_> {
     /// Takes the ticks of one batch.
     pub(crate) fn samples(&mut self, agent: &AgentId, live: bool, ticks: &[SampledTick]) {
         self.agent_lives(agent);
-        for tick in ticks {
+        let mut rest = ticks;
+        while let Some((tick, after)) = rest.split_first() {
+            let n_quiet = if live { self.quiet_ticks(agent, rest) } else { 0 };
+            if n_quiet > 0 {
+                rest = &rest[n_quiet..];
+                continue;
+            }
             let key = FeedKey { agent: agent.clone(), check: Arc::clone(&tick.check) };
             if live {
                 self.live_tick(key, tick);
             } else {
                 self.late_tick(&key, tick);
             }
+            rest = after;
         }
+    }
+
+    /// Takes ticks that only prove that a check sampled.
+    fn quiet_ticks(&mut self, id: &AgentId, ticks: &[SampledTick]) -> usize {
+        let Some(agent) = self.agents.get(id) else { return 0 };
+        if !agent.failing_checks.is_empty() {
+            // A tick may be the first word of a check that failed.
+            return 0;
+        }
+        let offset_ms = agent.offset_ms;
+        self.feeds.take_quiet(id, ticks, offset_ms)
     }
 
     fn live_tick(&mut self, key: FeedKey, tick: &SampledTick) {
@@ -204,7 +220,7 @@ impl Work<'_> {
     /// After a return, silence counts only once the checks had time to sample.
     pub(crate) fn arm_feeds_of(&mut self, agent: &AgentId) {
         let due = self.now + RETURN_GRACE;
-        for key in self.feeds_of(agent) {
+        for key in self.feeds.of(agent) {
             self.set_feed_due(&key, Some(due));
         }
     }

@@ -321,6 +321,9 @@ impl Work<'_> {
     pub(crate) fn write_line(&mut self, number: u64, at: UnixMillis, kind: &str, author: &str, text: &str) {
         let Some(incident) = self.incidents.get_mut(&number) else { return };
         let timeline = &mut incident.view.timeline;
+        if timeline.len() >= TIMELINE_MAX {
+            self.meta.limits.timeline.meet(self.now);
+        }
         let (kind, text) = match timeline.len() {
             n if n > TIMELINE_MAX => return,
             TIMELINE_MAX => ("note", "the timeline is full: later lines are left out"),

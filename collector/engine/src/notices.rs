@@ -4,12 +4,15 @@
 //! A notice lies in the outbox from the decision until a channel accepts it, or
 //! refuses it for good, or a day has passed. Its key stays the same over retries
 //! and restarts, so that a receiver can drop a second copy.
+//!
+//! Notices about one incident to one channel stand in line: only the oldest is
+//! tried, so that nobody reads "restored" before "raised". Lines are independent.
 
 use crate::decision::{Notice, Table};
 use crate::due::DueKey;
 use crate::event::DeliveryOutcome;
 use crate::rows;
-use crate::state::{Incident, Pending};
+use crate::state::{Incident, Pending, Place};
 use crate::work::Work;
 use sha2::{Digest, Sha256};
 use signalbox_proto::api::{LedgerLine, Outcome};
@@ -75,12 +78,31 @@ impl Work<'_> {
         let notice = self.notice(incident, transition, channel);
         let number = incident.view.number;
         if self.outbox.len() >= OUTBOX_MAX {
+            self.meta.limits.outbox.meet(self.now);
             let reason = format!("the outbox is full: {OUTBOX_MAX} notices wait");
             return self.ledger(number, transition, Outcome::Dropped, channel, &notice.key, &reason);
         }
-        self.ledger(number, transition, Outcome::Queued, channel, &notice.key, &format!("to {channel}"));
-        self.outbox.insert(notice.key.clone(), Pending { notice: notice.clone(), retry_at: None });
-        self.notices.push(notice);
+        let place = Place { incident: number, channel: channel.to_owned(), nth: incident.n_transitions };
+        let older = self.head_of_line(&place).and_then(|pending| {
+            let older = &pending.notice;
+            (older.key != notice.key).then(|| format!("to {channel}, behind {:?}: it waits", older.transition))
+        });
+        let reason = older.clone().unwrap_or_else(|| format!("to {channel}"));
+        self.ledger(number, transition, Outcome::Queued, channel, &notice.key, &reason);
+        self.lines.insert(place, notice.key.clone());
+        let pending = Pending { notice: notice.clone(), nth: incident.n_transitions, retry_at: None };
+        self.outbox.insert(notice.key.clone(), pending);
+        if older.is_none() {
+            self.notices.push(notice);
+        }
+    }
+
+    /// The oldest undelivered notice of the line that this place is in.
+    fn head_of_line(&self, place: &Place) -> Option<&Pending> {
+        let first = Place { nth: 0, ..place.clone() };
+        let last = Place { nth: u64::MAX, ..place.clone() };
+        let key = self.lines.first_in(first..=last)?;
+        self.outbox.get(key)
     }
 
     fn notice(&self, incident: &Incident, transition: &str, channel: &str) -> Notice {
@@ -116,6 +138,11 @@ impl Work<'_> {
         let key = key.to_owned();
         let Some(pending) = self.outbox.get(&key).cloned() else { return };
         let notice = &pending.notice;
+        let place = pending.place();
+        if self.head_of_line(&place).is_some_and(|head| head.notice.key != key) {
+            // Nobody was asked to try it so far.
+            return;
+        }
         let (number, transition, channel) = (notice.incident_number, notice.transition.clone(), notice.channel.clone());
         let (outcome, reason) = match outcome {
             DeliveryOutcome::Accepted { answer } => (Outcome::Sent, format!("accepted by {channel}: {answer}")),
@@ -133,8 +160,13 @@ impl Work<'_> {
             }
         };
         self.outbox.remove(&key);
+        self.lines.remove(&place);
         self.due.set(DueKey::Notice(key.clone()), None);
         self.ledger(number, &transition, outcome, &channel, &key, &reason);
+        if let Some(next) = self.head_of_line(&place) {
+            let notice = next.notice.clone();
+            self.notices.push(notice);
+        }
     }
 
     /// Time to try a notice again.
@@ -173,6 +205,8 @@ impl Work<'_> {
             if lines.len() < LEDGER_IN_MEMORY_MAX {
                 lines.push(line);
                 self.ledgers.insert(number, lines);
+            } else {
+                self.meta.limits.ledger.meet(self.now);
             }
         }
     }

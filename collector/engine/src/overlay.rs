@@ -63,6 +63,13 @@ impl<'a, K: Ord + Clone, V: Clone> Overlay<'a, K, V> {
         keys
     }
 
+    /// The first entry in a range.
+    pub(crate) fn first_in(&self, range: impl RangeBounds<K> + Clone) -> Option<&V> {
+        let kept = self.base.range(range.clone()).find(|(key, _)| !self.changed.contains_key(key));
+        let changed = self.changed.range(range).find_map(|(key, value)| Some((key, value.as_ref()?)));
+        kept.into_iter().chain(changed).min_by_key(|(key, _)| *key).map(|(_, value)| value)
+    }
+
     /// All keys, sorted.
     pub(crate) fn keys(&self) -> Vec<K> {
         self.keys_in(..)
@@ -115,6 +122,7 @@ mod tests {
         over.insert(4, "d");
         assert_eq!(over.keys(), [1, 3, 4]);
         assert_eq!(over.len(), 3);
+        assert_eq!((over.first_in(2..), over.first_in(..=1), over.first_in(5..)), (Some(&"c"), Some(&"A"), None));
         assert_eq!((over.get(&1), over.get(&2), over.get(&3)), (Some(&"A"), None, Some(&"c")));
         let changes = over.into_changes();
         assert_eq!(base, before);

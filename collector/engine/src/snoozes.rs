@@ -9,7 +9,10 @@ use crate::work::Work;
 use signalbox_proto::api::Snooze;
 use signalbox_proto::names::{Labels, METRIC_NAME};
 use signalbox_proto::selector::Selector;
-use signalbox_proto::units::UnixMillis;
+use signalbox_proto::units::{Millis, UnixMillis};
+
+/// A snooze that is over stays in sight for this long.
+const REMEMBERED_FOR: Millis = Millis::from_mins(30 * 24 * 60);
 
 /// What a snooze, or a question, is about.
 pub(crate) struct Target<'a> {
@@ -23,6 +26,11 @@ pub(crate) struct Target<'a> {
 /// True while a snooze is in force.
 pub(crate) fn in_force(snooze: &Snooze, at: UnixMillis) -> bool {
     snooze.ended.is_none() && at < snooze.until
+}
+
+/// When a snooze leaves memory and table; its audit rows stay.
+fn forgotten_at(snooze: &Snooze) -> UnixMillis {
+    snooze.ended.unwrap_or(snooze.until) + REMEMBERED_FOR
 }
 
 /// True when the scope holds the target: its item, its entity or one above it, or
@@ -67,8 +75,11 @@ impl Work<'_> {
         Labels::new(incident.labels.iter().filter(|(name, _)| name != METRIC_NAME).cloned()).ok()
     }
 
-    /// A snooze is over: what is still bad is told now.
+    /// A snooze is over: what is still bad is told now. Long after that it is dropped.
     pub(crate) fn snooze_due(&mut self, id: u64) {
+        if self.snoozes.get(&id).is_some_and(|snooze| self.now >= forgotten_at(snooze)) {
+            self.snoozes.remove(&id);
+        }
         self.wake_snooze(id);
         for number in self.incidents.keys() {
             let Some(incident) = self.incidents.get(&number) else { continue };
@@ -81,7 +92,8 @@ impl Work<'_> {
 
     /// Sets or drops the deadline of a snooze.
     pub(crate) fn wake_snooze(&mut self, id: u64) {
-        let until = self.snoozes.get(&id).filter(|snooze| in_force(snooze, self.now)).map(|snooze| snooze.until);
-        self.due.set(DueKey::Snooze(id), until);
+        let due = |snooze: &Snooze| if in_force(snooze, self.now) { snooze.until } else { forgotten_at(snooze) };
+        let due = self.snoozes.get(&id).map(due);
+        self.due.set(DueKey::Snooze(id), due);
     }
 }

@@ -6,8 +6,10 @@
 use crate::decision::Notice;
 use crate::due::Deadlines;
 use crate::event::SeriesId;
+use crate::limits::LimitsMet;
 use crate::rules::Rules;
 use crate::track::Track;
+use crate::watermarks::AgentFeeds;
 use serde::{Deserialize, Serialize};
 use signalbox_proto::api;
 use signalbox_proto::names::{AgentId, Labels};
@@ -29,7 +31,7 @@ pub(crate) struct State {
     /// Signs of life since the agents' rows were kept.
     pub(crate) heard: BTreeMap<AgentId, Heard>,
     /// Feeds (kept, watermarks at most a minute behind).
-    pub(crate) feeds: BTreeMap<FeedKey, Feed>,
+    pub(crate) feeds: BTreeMap<AgentId, AgentFeeds>,
     /// Which feed samples a series.
     pub(crate) feed_of: BTreeMap<SeriesId, FeedKey>,
     /// Watched series.
@@ -44,6 +46,8 @@ pub(crate) struct State {
     pub(crate) snoozes: BTreeMap<u64, api::Snooze>,
     /// Notices that no channel has accepted so far (kept).
     pub(crate) outbox: BTreeMap<String, Pending>,
+    /// Their keys, line by line.
+    pub(crate) lines: BTreeMap<Place, String>,
     /// When time alone may change something.
     pub(crate) due: Deadlines,
 }
@@ -68,6 +72,8 @@ pub(crate) struct Meta {
     pub(crate) grace_until: UnixMillis,
     /// The open incident about agents lost together.
     pub(crate) mass_loss: Option<u64>,
+    /// Limits that were met.
+    pub(crate) limits: LimitsMet,
 }
 
 /// One agent.
@@ -93,6 +99,8 @@ pub(crate) struct Agent {
     pub(crate) offset_rumour_ms: Option<i64>,
     pub(crate) n_dropped: u64,
     pub(crate) failing_checks: BTreeMap<String, String>,
+    /// Latest results that are not green, by check and labels: state and evidence.
+    pub(crate) bad_results: BTreeMap<String, String>,
     /// The last configuration that it refused, in its words; empty when it took it.
     pub(crate) config_error: String,
     /// Latest incident about it, open or not.
@@ -118,6 +126,7 @@ impl Default for Agent {
             offset_rumour_ms: None,
             n_dropped: 0,
             failing_checks: BTreeMap::new(),
+            bad_results: BTreeMap::new(),
             config_error: String::new(),
             incident: None,
             skew: None,
@@ -265,6 +274,32 @@ impl Incident {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Pending {
     pub(crate) notice: Notice,
-    /// When to try again; none while a notifier has it.
+    /// Which of its incident's transitions it tells.
+    #[serde(default)]
+    pub(crate) nth: u64,
+    /// When to try again; none while a notifier has it, or while it waits for its turn.
     pub(crate) retry_at: Option<UnixMillis>,
+}
+
+impl Pending {
+    /// Where it stands.
+    pub(crate) fn place(&self) -> Place {
+        let Notice { incident_number, channel, .. } = &self.notice;
+        Place { incident: *incident_number, channel: channel.clone(), nth: self.nth }
+    }
+}
+
+/// A place in a line of notices: each incident has one at each channel.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Place {
+    pub(crate) incident: u64,
+    pub(crate) channel: String,
+    pub(crate) nth: u64,
+}
+
+impl Place {
+    /// In the same line.
+    pub(crate) fn is_same_line(&self, other: &Place) -> bool {
+        (self.incident, &self.channel) == (other.incident, &other.channel)
+    }
 }

@@ -8,7 +8,8 @@ use crate::due::{DueKey, DueOverlay};
 use crate::event::{Event, SeriesId, Stamped};
 use crate::overlay::Overlay;
 use crate::rules::Rules;
-use crate::state::{Agent, Feed, FeedKey, Heard, Incident, Known, Meta, Pending, State, TrackKey, Tracked};
+use crate::state::{Agent, FeedKey, Heard, Incident, Known, Meta, Pending, Place, State, TrackKey, Tracked};
+use crate::watermarks::FeedOverlay;
 use signalbox_proto::api;
 use signalbox_proto::names::AgentId;
 use signalbox_proto::units::UnixMillis;
@@ -24,7 +25,7 @@ pub(crate) struct Work<'a> {
     pub(crate) rules_changed: bool,
     pub(crate) agents: Overlay<'a, AgentId, Agent>,
     pub(crate) heard: Overlay<'a, AgentId, Heard>,
-    pub(crate) feeds: Overlay<'a, FeedKey, Feed>,
+    pub(crate) feeds: FeedOverlay<'a>,
     pub(crate) feed_of: Overlay<'a, SeriesId, FeedKey>,
     pub(crate) series: Overlay<'a, SeriesId, Known>,
     pub(crate) tracks: Overlay<'a, TrackKey, Tracked>,
@@ -32,6 +33,7 @@ pub(crate) struct Work<'a> {
     pub(crate) ledgers: Overlay<'a, u64, Vec<api::LedgerLine>>,
     pub(crate) snoozes: Overlay<'a, u64, api::Snooze>,
     pub(crate) outbox: Overlay<'a, String, Pending>,
+    pub(crate) lines: Overlay<'a, Place, String>,
     pub(crate) due: DueOverlay<'a>,
     /// Feeds whose rows are worth keeping.
     pub(crate) kept_feeds: BTreeSet<FeedKey>,
@@ -53,7 +55,7 @@ impl<'a> Work<'a> {
             rules_changed: false,
             agents: Overlay::over(&base.agents),
             heard: Overlay::over(&base.heard),
-            feeds: Overlay::over(&base.feeds),
+            feeds: FeedOverlay::over(&base.feeds),
             feed_of: Overlay::over(&base.feed_of),
             series: Overlay::over(&base.series),
             tracks: Overlay::over(&base.tracks),
@@ -61,6 +63,7 @@ impl<'a> Work<'a> {
             ledgers: Overlay::over(&base.ledgers),
             snoozes: Overlay::over(&base.snoozes),
             outbox: Overlay::over(&base.outbox),
+            lines: Overlay::over(&base.lines),
             due: DueOverlay::over(&base.due),
             kept_feeds: BTreeSet::new(),
             forgotten: BTreeSet::new(),
@@ -113,14 +116,6 @@ impl<'a> Work<'a> {
         let first = TrackKey { series, rule: "".into() };
         let after = TrackKey { series: SeriesId(series.0.saturating_add(1)), rule: "".into() };
         self.tracks.keys_in(first..after)
-    }
-
-    /// Feeds of an agent.
-    pub(crate) fn feeds_of(&self, agent: &AgentId) -> Vec<FeedKey> {
-        let first = FeedKey { agent: agent.clone(), check: "".into() };
-        let mut keys = self.feeds.keys_in(first..);
-        keys.retain(|key| key.agent == *agent);
-        keys
     }
 
     /// Keeps a row that is never changed again.

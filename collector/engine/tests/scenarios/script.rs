@@ -90,6 +90,7 @@ fn step(world: &mut World, line: &str) -> Outcomes {
         }
         "restart" => world.restart(),
         "by" => command(world, rest)?,
+        "channels" if rest == "wait" => world.channels_wait = true,
         "deliver" => deliver(world, rest)?,
         "expect" => expect(world, rest)?,
         other => return Err(format!("there is no word {other:?}")),

@@ -51,6 +51,8 @@ pub(crate) struct World {
     pub(crate) notices: VecDeque<Notice>,
     pub(crate) told: Vec<Notice>,
     pub(crate) answers: VecDeque<Answer>,
+    /// Channels answer only when the script says so; else they accept at once.
+    pub(crate) channels_wait: bool,
 }
 
 impl World {
@@ -69,6 +71,7 @@ impl World {
             notices: VecDeque::new(),
             told: Vec::new(),
             answers: VecDeque::new(),
+            channels_wait: false,
         };
         world.happen(Event::CollectorStarted);
         world
@@ -95,10 +98,15 @@ impl World {
                 None => self.rows.remove(&(row.table, row.key)),
             };
         }
+        let new = decision.notices().to_vec();
         self.notices.extend(decision.notices().iter().cloned());
         self.told.extend(decision.notices().iter().cloned());
         self.answers.extend(decision.answers().iter().cloned());
         self.engine.adopt(decision);
+        if !self.channels_wait {
+            let outcome = DeliveryOutcome::Accepted { answer: "200 OK".to_owned() };
+            new.iter().for_each(|notice| self.deliver(&notice.key, outcome.clone()));
+        }
     }
 
     /// What people see now.
