@@ -46,8 +46,8 @@ need_smtp_server() {
   [ -d "$SIGNALBOX_TEST_PYTHON/aiosmtpd" ] && return 0
   mkdir -p "$folder"
   say "fetching aiosmtpd"
-  (cd "$folder" && apt-get download -qq python3-aiosmtpd python3-atpublic python3-attr) ||
-    { as_root apt-get update -qq && (cd "$folder" && apt-get download -qq python3-aiosmtpd python3-atpublic python3-attr); }
+  (cd "$folder" && apt-get download -qq python3-aiosmtpd python3-public python3-attr) ||
+    { as_root apt-get update -qq && (cd "$folder" && apt-get download -qq python3-aiosmtpd python3-public python3-attr); }
   for package in "$folder"/*.deb; do dpkg -x "$package" "$folder"; done
 }
 

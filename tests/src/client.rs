@@ -67,7 +67,7 @@ impl Client {
     /// # Errors
     /// No answer, or one that is not 200.
     pub fn query(&self, selector: &str, from_ms: i64, to_ms: i64) -> Result<QueryAnswer> {
-        self.get(&format!("/query?selector={}&from={from_ms}&to={to_ms}&limit_points=1000000", percent(selector)))
+        self.get(&format!("/query?selector={}&from={from_ms}&to={to_ms}&limit_points=11000", percent(selector)))
     }
 
     /// `GET /api/signalbox/v1` + path, as JSON.

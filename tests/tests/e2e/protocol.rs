@@ -75,7 +75,13 @@ fn f28_malformed_batches_are_refused_with_the_reason_and_nothing_dies() -> Resul
             (with(&|batch| batch.series[0].labels.clear())?, "__name__"),
             (with(&|batch| batch.series.clear())?, "ref"),
             (with(&|batch| batch.shapes[0].interval_ms = 0)?, "interval is 0"),
-            (with(&|batch| batch.seq = 7)?, "7"),
+            (
+                with(&|batch| {
+                    batch.seq = 7;
+                    batch.key = false;
+                })?,
+                "7",
+            ),
             (with(&|batch| batch.series[0].labels[0].value = "x".repeat(2000))?, "limit of 1024"),
         ] {
             let said = refused(&collector, batches).await?;
@@ -127,7 +133,9 @@ fn f26_samples_from_the_far_future_are_refused_and_counted() -> Result<()> {
         let points = stored(&collector.client(), "ahead", 0, start, start + day.times(2))?;
         ensure!(points.iter().map(|(_, value)| *value).collect::<Vec<_>>() == [1.0, 3.0], "{points:?}");
         let metrics = collector.client().send("GET", "/metrics", &[], "")?.body;
-        let counted = metrics.lines().any(|line| line.contains("rejected") && line.trim_end().ends_with(" 1"));
+        let counted = metrics
+            .lines()
+            .any(|line| line.starts_with("signalbox_samples_outside_total") && line.trim_end().ends_with(" 1"));
         ensure!(counted, "one rejected sample is counted in /metrics:\n{metrics}");
         Ok(())
     })

@@ -1,7 +1,7 @@
 //! F48: a restart in the middle of every state of an incident changes nothing.
 
 use crate::common::{AFTER_2S, Line, PATIENCE, block_on, hook, now, speaker};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use e2e::process::{Collector, wait_for};
 use e2e::sink::Sink;
 use signalbox_proto::api::{Incident, IncidentState};
@@ -43,10 +43,15 @@ impl Scene {
         self.line.send(n, &[0.0, 0.0]).await
     }
 
-    fn incident(&self) -> Result<Incident> {
-        let mut incidents = self.collector.client().incidents()?;
-        ensure!(incidents.len() == 1, "{} incidents, not one: {incidents:?}", incidents.len());
-        incidents.pop().context("one")
+    /// The only incident there is, once it stands as wanted: the board follows the
+    /// acknowledgement by up to 200 ms.
+    fn incident(&self, wanted: IncidentState) -> Result<Incident> {
+        let client = self.collector.client();
+        wait_for("the incident", PATIENCE, || {
+            let mut incidents = client.incidents()?;
+            ensure!(incidents.len() <= 1, "{} incidents, not one: {incidents:?}", incidents.len());
+            Ok(incidents.pop().filter(|incident| incident.state == wanted))
+        })
     }
 
     fn told(&self, n: usize) -> Result<()> {
@@ -70,7 +75,7 @@ fn f48_pending_goes_on_from_its_start() -> Result<()> {
         ensure!(scene.collector.client().incidents()?.is_empty(), "one second of two has passed");
         scene.kill_and_go_on().await?;
         scene.bad(11).await?;
-        let incident = scene.incident()?;
+        let incident = scene.incident(IncidentState::Detected)?;
         ensure!(incident.first_symptom == first_bad, "first symptom survived the restart");
         ensure!(
             incident.detected.since(first_bad) == Millis::from_secs(2),
@@ -89,8 +94,7 @@ fn f48_open_acknowledged_and_snoozed_survive() -> Result<()> {
         scene.told(1)?;
         scene.kill_and_go_on().await?;
         scene.bad(5).await?;
-        let incident = scene.incident()?;
-        ensure!(incident.state == IncidentState::Detected);
+        let incident = scene.incident(IncidentState::Detected)?;
         let client = scene.collector.client();
         let act = serde_json::json!({ "author": "ann", "text": "mine" });
         let path = format!("/incidents/{}/ack", incident.number);
@@ -99,12 +103,12 @@ fn f48_open_acknowledged_and_snoozed_survive() -> Result<()> {
         ensure!(client.post("/snoozes", &snooze)?.status == 200, "snoozed");
         scene.kill_and_go_on().await?;
         scene.bad(5).await?;
-        let incident = scene.incident()?;
-        ensure!(incident.state == IncidentState::Acknowledged && incident.acknowledged_by == "ann");
-        let item = client.item("f48")?.context("the item")?;
+        let incident = scene.incident(IncidentState::Acknowledged)?;
+        ensure!(incident.acknowledged_by == "ann");
+        let item = wait_for("the item", PATIENCE, || client.item("f48"))?;
         ensure!(item.snoozes.len() == 1, "the snooze is in force: {item:?}");
         scene.good(25).await?;
-        ensure!(scene.incident()?.state == IncidentState::Restored);
+        scene.incident(IncidentState::Restored)?;
         scene.told(1)
     })
 }
@@ -116,10 +120,11 @@ fn f48_pending_down_goes_on_and_restores_once() -> Result<()> {
         let mut scene = Scene::begin(folder.path()).await?;
         scene.bad(25).await?;
         scene.good(10).await?;
-        ensure!(scene.incident()?.restored.is_none(), "one second of two has passed");
+        let incident = scene.incident(IncidentState::Detected)?;
+        ensure!(incident.restored.is_none(), "one second of two has passed");
         scene.kill_and_go_on().await?;
         scene.good(12).await?;
-        ensure!(scene.incident()?.state == IncidentState::Restored);
+        scene.incident(IncidentState::Restored)?;
         scene.told(2)?;
         scene.kill_and_go_on().await?;
         scene.good(5).await?;

@@ -2,7 +2,7 @@
 
 use crate::common::AT_ONCE;
 use anyhow::{Result, ensure};
-use e2e::process::{Collector, binary};
+use e2e::process::{Collector, binary, free_port};
 use std::process::{Command, Output};
 
 #[test]
@@ -98,7 +98,8 @@ fn f16_a_second_collector_on_the_same_data_refuses() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let mut collector = Collector::start(folder.path(), &[])?;
     let config = folder.path().join("collector.yaml").display().to_string();
-    let (code, said) = run(COLLECTOR, &["run", "--config", &config])?;
+    let other = || -> Result<String> { Ok(format!("127.0.0.1:{}", free_port()?)) };
+    let (code, said) = run(COLLECTOR, &["run", "--config", &config, "--http", &other()?, "--grpc", &other()?])?;
     ensure!(code == Some(1) && said.contains("data"), "exit {code:?}: {said}");
     ensure!(collector.process.is_running(), "the first goes on");
     Ok(())
