@@ -1,13 +1,12 @@
 //! The board: an immutable picture of all that people see.
 
 use crate::entities::entity_place;
-use crate::rollup::{Shown, Tree, above, add, hosts_match};
-use crate::snoozes::{Target, covers, in_force};
-use crate::state::{Agent, Known, State, TrackKey, Tracked, Use};
-use crate::words;
+use crate::items::items_by_entity;
+use crate::rollup::{Shown, Tree, add, hosts_match};
+use crate::state::{Agent, State};
 use signalbox_proto::api::{self, Counts, Item};
 use signalbox_proto::names::AgentId;
-use signalbox_proto::status::{AgentState, Freshness, Layer, Level};
+use signalbox_proto::status::{AgentState, Layer, Level};
 use signalbox_proto::units::{Millis, UnixMillis};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -94,7 +93,7 @@ impl Board {
 
 /// Draws the board.
 pub(crate) fn build(state: &State, at: UnixMillis) -> Board {
-    let mut items = items(state, at);
+    let mut items = items_by_entity(state, at);
     let entities = entities(state, &mut items);
     let mut counts = Counts::default();
     entities.iter().flat_map(|entity| &entity.items).for_each(|item| add(&mut counts, count(item)));
@@ -132,82 +131,6 @@ fn count(item: &Item) -> Counts {
         Level::Green => counts.green = 1,
     }
     counts
-}
-
-/// Items by entity.
-fn items(state: &State, at: UnixMillis) -> BTreeMap<String, Vec<Item>> {
-    let mut all: BTreeMap<String, Vec<Item>> = BTreeMap::new();
-    let live: Vec<&api::Snooze> = state.snoozes.values().filter(|snooze| in_force(snooze, at)).collect();
-    for (series, known) in &state.series {
-        for used in known.uses.iter() {
-            let key = TrackKey { series: *series, rule: used.id.clone() };
-            let Some(tracked) = state.tracks.get(&key).filter(|tracked| !tracked.gone) else { continue };
-            let mut item = item(state, &key, known, used, tracked, at);
-            if !live.is_empty() {
-                item.snoozes = snoozes_on(state, &live, &item, known);
-            }
-            all.entry(item.entity.clone()).or_default().push(item);
-        }
-    }
-    for items in all.values_mut() {
-        items.sort_by(|a, b| rank(b).cmp(&rank(a)).then_with(|| a.id.cmp(&b.id)));
-    }
-    all
-}
-
-fn rank(item: &Item) -> (bool, Level) {
-    (!item.freshness.is_grey(), item.level)
-}
-
-fn snoozes_on(state: &State, live: &[&api::Snooze], item: &Item, known: &Known) -> Vec<u64> {
-    let above = above(&state.rules, |id| state.agents.get(id), &item.entity);
-    let target = Target { item: &item.id, entity: &item.entity, above: &above, labels: Some(&known.labels) };
-    live.iter().filter(|snooze| covers(&snooze.scope, &target)).map(|snooze| snooze.id).collect()
-}
-
-fn item(state: &State, key: &TrackKey, known: &Known, used: &Use, tracked: &Tracked, at: UnixMillis) -> Item {
-    let rules = &state.rules;
-    let (rule, how) = (rules.rule(used), rules.judgement(used));
-    let agent = state.agents.get(&known.agent);
-    let place = crate::entities::place(rules, agent, &known.agent, &known.labels, rule);
-    let feed = state.feed_of.get(&key.series).and_then(|key| state.feeds.get(&key.agent)?.get(&key.check));
-    let (interval, seen) = feed.map_or((Millis::from_secs(1), UnixMillis::MIN), |feed| (feed.interval, feed.last));
-    let now = at.shifted(agent.map_or(0, |agent| agent.offset_ms).saturating_neg());
-    let freshness = freshness(agent, tracked.track.freshness(interval, seen, now));
-    let level = tracked.track.held();
-    let open =
-        tracked.incident.filter(|number| state.incidents.get(number).is_some_and(crate::state::Incident::is_open));
-    Item {
-        id: words::item_id(&place.entity, rule, &known.labels),
-        entity: place.entity,
-        rule: rule.id.clone(),
-        metric: known.labels.metric().unwrap_or("").to_owned(),
-        labels: words::plain_labels(&known.labels),
-        level: words::shown(how, level),
-        freshness,
-        value: tracked.value(),
-        value_at: seen,
-        since: tracked.track.since(),
-        why: words::why(&tracked.track, how, freshness, seen),
-        pending: tracked.track.pending(how, freshness.is_grey()),
-        flapping: tracked.track.is_flapping(),
-        amber_hidden: words::shown(how, level) != level,
-        incident: open,
-        snoozes: Vec::new(),
-        layer: place.layer,
-        owner: place.owner,
-        sop: rule.sop.clone(),
-    }
-}
-
-/// The agent's verdict comes first: lost makes stale, missing waits.
-fn freshness(agent: Option<&Agent>, own: Freshness) -> Freshness {
-    match agent.map(|agent| agent.state) {
-        _ if own == Freshness::Unknown => own,
-        Some(AgentState::Missing) if own == Freshness::Stale => Freshness::Late,
-        Some(AgentState::Up | AgentState::Missing) => own,
-        _ => Freshness::Stale,
-    }
 }
 
 /// What an entity shows by its own items.

@@ -18,14 +18,26 @@ pub(crate) struct Place {
     pub(crate) system: String,
 }
 
+/// What configuration and host say of an entity; a rule says the rest.
+pub(crate) struct Standing {
+    pub(crate) layer: Option<Layer>,
+    pub(crate) owner: String,
+    pub(crate) system: String,
+}
+
+impl Standing {
+    /// Who must act on items of this rule.
+    pub(crate) fn owner_under(&self, rule: &Rule) -> String {
+        if self.owner.is_empty() { rule.owner.clone() } else { self.owner.clone() }
+    }
+}
+
 /// Where a series' items stand under a rule.
 pub(crate) fn place(rules: &Rules, agent: Option<&Agent>, id: &AgentId, labels: &Labels, rule: &Rule) -> Place {
     let entity = entity_of(id, labels);
-    let mut place = entity_place(rules, agent, id, &entity, rule.layer);
-    if place.owner.is_empty() {
-        place.owner.clone_from(&rule.owner);
-    }
-    place
+    let standing = standing(rules, agent, id, &entity);
+    let (layer, owner) = (standing.layer.unwrap_or(rule.layer), standing.owner_under(rule));
+    Place { entity, layer, owner, system: standing.system }
 }
 
 /// Where a host stands.
@@ -35,6 +47,12 @@ pub(crate) fn host_place(rules: &Rules, agent: Option<&Agent>, id: &AgentId) -> 
 
 /// Where an entity of a host stands; `layer` when nothing says otherwise.
 pub(crate) fn entity_place(rules: &Rules, agent: Option<&Agent>, id: &AgentId, entity: &str, layer: Layer) -> Place {
+    let Standing { layer: own, owner, system } = standing(rules, agent, id, entity);
+    Place { entity: entity.to_owned(), layer: own.unwrap_or(layer), owner, system }
+}
+
+/// What configuration and host say of an entity of a host.
+pub(crate) fn standing(rules: &Rules, agent: Option<&Agent>, id: &AgentId, entity: &str) -> Standing {
     let own = rules.entity(entity);
     let host = rules.entity(&format!("host/{id}"));
     let label = |name: &str| agent.and_then(|agent| agent.labels.get(name)).unwrap_or("").to_owned();
@@ -42,11 +60,10 @@ pub(crate) fn entity_place(rules: &Rules, agent: Option<&Agent>, id: &AgentId, e
         let named = own.into_iter().chain(host).map(of).find(|text| !text.is_empty());
         named.cloned().unwrap_or_else(|| label(name))
     };
-    Place {
-        layer: own.map(|own| own.layer).or_else(|| layer_named(&label("layer"))).unwrap_or(layer),
+    Standing {
+        layer: own.map(|own| own.layer).or_else(|| layer_named(&label("layer"))),
         owner: first(|def| &def.owner, "owner"),
         system: first(|def| &def.system, "system"),
-        entity: entity.to_owned(),
     }
 }
 

@@ -22,6 +22,7 @@ pub mod event;
 pub mod explain;
 mod feeds;
 mod incidents;
+mod items;
 mod judge;
 mod limits;
 mod lost;

@@ -7,17 +7,25 @@ use signalbox_proto::names::{AgentId, Labels, METRIC_NAME};
 use signalbox_proto::status::{Freshness, Layer, Level};
 use signalbox_proto::units::UnixMillis;
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 /// Characters of a title; what is longer is cut.
 const TITLE_MAX_CHARS: usize = 200;
+/// Whole numbers below are exact.
+const WHOLE_MAX: f64 = 1e15;
 /// The label that makes a series one of a watched process.
 const WATCH: &str = "watch";
 /// The label that ingest gives every series.
 const HOST: &str = "host";
 
+/// The watched process that a series is about, if any.
+pub(crate) fn watch_of(labels: &Labels) -> Option<&str> {
+    labels.get(WATCH)
+}
+
 /// `process/<agent>/<watch>` for series of a watched process, else `host/<agent>`.
 pub(crate) fn entity_of(agent: &AgentId, labels: &Labels) -> String {
-    match labels.get(WATCH) {
+    match watch_of(labels) {
         Some(watch) => format!("process/{agent}/{watch}"),
         None => format!("host/{agent}"),
     }
@@ -28,14 +36,17 @@ pub(crate) fn entity_of(agent: &AgentId, labels: &Labels) -> String {
 pub(crate) fn item_id(entity: &str, rule: &Rule, labels: &Labels) -> String {
     let implied = |name: &str| name == METRIC_NAME || name == HOST || name == WATCH;
     let metric = if rule.selector.metric().is_none() { labels.metric() } else { None };
-    let metric = metric.map(|metric| format!("metric={metric:?}"));
-    let rest = labels.iter().filter(|(name, _)| !implied(name)).map(|(name, value)| format!("{name}={value:?}"));
-    let parts: Vec<String> = metric.into_iter().chain(rest).collect();
-    if parts.is_empty() {
-        format!("{entity}:{}", rule.id)
-    } else {
-        format!("{entity}:{}{{{}}}", rule.id, parts.join(","))
+    let rest = labels.iter().filter(|(name, _)| !implied(name));
+    let mut id = format!("{entity}:{}", rule.id);
+    let mut before = '{';
+    for (name, value) in metric.map(|metric| ("metric", metric)).into_iter().chain(rest) {
+        write!(id, "{before}{name}={value:?}").expect("writing to memory cannot fail");
+        before = ',';
     }
+    if before == ',' {
+        id.push('}');
+    }
+    id
 }
 
 /// Labels without the metric's name, for people.
@@ -52,6 +63,10 @@ pub(crate) fn clock_time(at: UnixMillis) -> String {
 
 /// At most four digits behind the point, none that say nothing.
 pub(crate) fn number(value: f64) -> String {
+    if value.fract() == 0.0 && value.abs() < WHOLE_MAX {
+        #[allow(clippy::cast_possible_truncation, reason = "whole and small enough")]
+        return (value as i64).to_string();
+    }
     let text = format!("{value:.4}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
@@ -83,22 +98,37 @@ pub(crate) fn shown(how: &Judgement, level: Level) -> Level {
     if how.red_green && level == Level::Amber { Level::Green } else { level }
 }
 
+/// What to compare a value with, at a level: `; amber is >= 80, red is >= 90`.
+pub(crate) fn limits(how: &Judgement, level: Level) -> String {
+    match threshold(how, level) {
+        Some(limit) => format!("; {level} is {limit}"),
+        None => match (threshold(how, Level::Amber), threshold(how, Level::Red)) {
+            (Some(amber), Some(red)) => format!("; amber is {amber}, red is {red}"),
+            (Some(limit), None) => format!("; amber is {limit}"),
+            (None, Some(limit)) => format!("; red is {limit}"),
+            (None, None) => String::new(),
+        },
+    }
+}
+
 /// One sentence: value, threshold, clocks.
 pub(crate) fn why(track: &Track, how: &Judgement, freshness: Freshness, seen: UnixMillis) -> String {
+    why_within(&limits(how, track.held()), track, how, freshness, seen)
+}
+
+/// [`why`], with the words of [`limits`] at hand.
+pub(crate) fn why_within(
+    limits: &str,
+    track: &Track,
+    how: &Judgement,
+    freshness: Freshness,
+    seen: UnixMillis,
+) -> String {
     if freshness == Freshness::Unknown {
         return "never sampled".to_owned();
     }
-    let value = track.value().map_or_else(|| "no value".to_owned(), number);
-    let level = track.held();
-    let mut text = match threshold(how, level) {
-        Some(limit) => format!("{value}; {level} is {limit}"),
-        None => match (threshold(how, Level::Amber), threshold(how, Level::Red)) {
-            (Some(amber), Some(red)) => format!("{value}; amber is {amber}, red is {red}"),
-            (Some(limit), None) => format!("{value}; amber is {limit}"),
-            (None, Some(limit)) => format!("{value}; red is {limit}"),
-            (None, None) => value,
-        },
-    };
+    let mut text = track.value().map_or_else(|| "no value".to_owned(), number);
+    text.push_str(limits);
     if track.is_flapping() {
         text.push_str(", flapping: pinned at its worst");
     } else if let Some(pending) = track.pending(how, freshness.is_grey()) {
