@@ -94,10 +94,12 @@ impl<'s> Gallery<'s> {
             return group;
         }
         let entity = words::entity_of(&known.agent, &known.labels);
+        // Entities have about as many items as their neighbours.
+        let n_items = self.groups.last().map_or(0, |group| group.items.len());
         let group = *self.by_entity.entry(entity).or_insert_with_key(|entity| {
             let agent = self.state.agents.get(&known.agent);
             let standing = standing(&self.state.rules, agent, &known.agent, entity);
-            self.groups.push(Group { entity: entity.clone(), agent, standing, items: Vec::new() });
+            self.groups.push(Group { entity: entity.clone(), agent, standing, items: Vec::with_capacity(n_items) });
             self.groups.len() - 1
         });
         self.latest = Some((&known.agent, watch, group));

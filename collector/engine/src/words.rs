@@ -13,6 +13,10 @@ use std::fmt::Write;
 const TITLE_MAX_CHARS: usize = 200;
 /// Whole numbers below are exact.
 const WHOLE_MAX: f64 = 1e15;
+/// Bytes around a label's name and value: `,="` and `"`.
+const LABEL_MARKS: usize = 4;
+/// Bytes of a usual sentence about an item.
+const WHY_BYTES: usize = 64;
 /// The label that makes a series one of a watched process.
 const WATCH: &str = "watch";
 /// The label that ingest gives every series.
@@ -37,7 +41,9 @@ pub(crate) fn item_id(entity: &str, rule: &Rule, labels: &Labels) -> String {
     let implied = |name: &str| name == METRIC_NAME || name == HOST || name == WATCH;
     let metric = if rule.selector.metric().is_none() { labels.metric() } else { None };
     let rest = labels.iter().filter(|(name, _)| !implied(name));
-    let mut id = format!("{entity}:{}", rule.id);
+    let n_bytes: usize = labels.iter().map(|(name, value)| name.len() + value.len() + LABEL_MARKS).sum();
+    let mut id = String::with_capacity(entity.len() + rule.id.len() + n_bytes + 2 * LABEL_MARKS);
+    id.extend([entity, ":", &rule.id]);
     let mut before = '{';
     for (name, value) in metric.map(|metric| ("metric", metric)).into_iter().chain(rest) {
         write!(id, "{before}{name}={value:?}").expect("writing to memory cannot fail");
@@ -51,8 +57,12 @@ pub(crate) fn item_id(entity: &str, rule: &Rule, labels: &Labels) -> String {
 
 /// Labels without the metric's name, for people.
 pub(crate) fn plain_labels(labels: &Labels) -> BTreeMap<String, String> {
-    let own = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-    labels.iter().filter(|(name, _)| *name != METRIC_NAME).map(own).collect()
+    let mut plain = BTreeMap::new();
+    // Not collected: that would sort them in a buffer first, and boards are full of these.
+    for (name, value) in labels.iter().filter(|(name, _)| *name != METRIC_NAME) {
+        plain.insert(name.to_owned(), value.to_owned());
+    }
+    plain
 }
 
 /// `14:03:07 UTC`: within a sentence; tools show whole dates beside it.
@@ -127,7 +137,8 @@ pub(crate) fn why_within(
     if freshness == Freshness::Unknown {
         return "never sampled".to_owned();
     }
-    let mut text = track.value().map_or_else(|| "no value".to_owned(), number);
+    let mut text = String::with_capacity(WHY_BYTES);
+    text.push_str(&track.value().map_or_else(|| "no value".to_owned(), number));
     text.push_str(limits);
     if track.is_flapping() {
         text.push_str(", flapping: pinned at its worst");
