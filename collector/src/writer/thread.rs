@@ -13,6 +13,9 @@ use std::sync::Arc;
 /// A tick at least this often.
 const TICK_EVERY: Millis = Millis::from_secs(1);
 
+/// Figures that cost a walk over all series are taken this often.
+const GAUGE_EVERY: Millis = Millis::from_secs(10);
+
 /// How the thread gathers, and when it asks agents to wait.
 #[derive(Debug, Clone)]
 pub struct Limits {
@@ -52,7 +55,7 @@ pub(crate) fn run(
 ) -> Result<(), StoreError> {
     let clock = shared.clock();
     let mut stamper = Stamper::new(clock.wall(), clock.mono());
-    let mut ticked_at = UnixMillis::MIN;
+    let (mut ticked_at, mut gauged_at) = (UnixMillis::MIN, UnixMillis::MIN);
     let mut started = true;
     loop {
         let now = clock.wall();
@@ -78,7 +81,10 @@ pub(crate) fn run(
         if is_second {
             ticked_at = stamp.at;
             writer.tidy(stamp.at);
-            writer.gauge();
+            if stamp.at.since(gauged_at) >= GAUGE_EVERY {
+                gauged_at = stamp.at;
+                writer.gauge();
+            }
             watch_space(&writer, shared, limits);
         }
         if outcome == Outcome::Stop || is_closed {
