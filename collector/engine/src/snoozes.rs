@@ -97,3 +97,30 @@ impl Work<'_> {
         self.due.set(DueKey::Snooze(id), due);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Engine;
+    use crate::decision::Table;
+    use crate::event::{Act, Command, Event, Stamped};
+
+    #[test]
+    fn a_snooze_leaves_memory_and_table_thirty_days_after_its_end() {
+        let mut engine = Engine::new();
+        let (scope, reason) = ("host/web1".to_owned(), "moving".to_owned());
+        let act = Act::Snooze { scope, span: Millis::from_mins(1), reason };
+        let command = Event::Command(Command { author: "ann".to_owned(), act });
+        let mut turn = |at: UnixMillis, event: Event| {
+            let decision = engine.decide(&[Stamped { at, event }]);
+            let gone = decision.rows().iter().any(|row| row.table == Table::Snoozes && row.value.is_none());
+            engine.adopt(decision);
+            (engine.board(at).snoozes.len(), gone)
+        };
+        let begun = UnixMillis(1_767_225_600_000);
+        let forgotten = begun + Millis::from_mins(1) + REMEMBERED_FOR;
+        assert_eq!(turn(begun, command), (1, false));
+        assert_eq!(turn(forgotten.shifted(-1), Event::Tick), (1, false));
+        assert_eq!(turn(forgotten, Event::Tick), (0, true));
+    }
+}
