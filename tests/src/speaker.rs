@@ -19,7 +19,7 @@ use tonic::Streaming;
 
 /// Name of the one check that a speaker runs.
 pub const CHECK: &str = "speaker";
-/// Batches from one key batch to the next.
+/// Batches from one key batch to the next, unless a speaker is told otherwise.
 pub const KEY_EVERY: u64 = 50;
 /// Messages that may wait for the network.
 const IN_FLIGHT: usize = 64;
@@ -30,6 +30,8 @@ pub struct Speaker {
     pub agent: AgentId,
     /// Its epoch.
     pub epoch: u64,
+    /// Batches from one key batch to the next.
+    pub key_every: u64,
     series: Vec<Labels>,
     interval: Millis,
     encoder: Encoder,
@@ -39,14 +41,14 @@ pub struct Speaker {
 impl Speaker {
     /// One check with these series, sampled at this interval.
     pub fn new(agent: AgentId, epoch: u64, series: Vec<Labels>, interval: Millis) -> Speaker {
-        Speaker { agent, epoch, series, interval, encoder: Encoder::default(), next_seq: 1 }
+        Speaker { agent, epoch, key_every: KEY_EVERY, series, interval, encoder: Encoder::default(), next_seq: 1 }
     }
 
-    /// The next batch: one tick with one value a series. Every 50th is a key batch.
+    /// The next batch: one tick with one value a series.
     pub fn batch(&mut self, at: UnixMillis, mono: Millis, values: &[f64]) -> Batch {
         let seq = self.next_seq;
         self.next_seq += 1;
-        let key = seq % KEY_EVERY == 1;
+        let key = seq % self.key_every == 1;
         let refs: Vec<u32> = (0..).take(self.series.len()).collect();
         self.encoder.begin(at, key);
         self.encoder.tick(0, at, &refs, values);

@@ -80,7 +80,7 @@ pub(crate) fn run(faults: usize, report: &mut Report) -> Result<()> {
 impl Bench {
     fn polled(&mut self, faults: usize) -> Result<Vec<Told>> {
         let mut ballast = Ballast::start()?;
-        self.wait_fresh("bench:ballast")?;
+        self.wait_fresh(":ballast")?;
         let mut told = Vec::new();
         for _ in 0..faults {
             self.pause();

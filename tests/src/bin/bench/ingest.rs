@@ -17,6 +17,10 @@ use tokio::sync::Semaphore;
 
 /// Agents that send at the same time; the rest wait for their turn in a tick.
 const SENDING: usize = 64;
+/// Series of each host that a rule watches.
+const WATCHED: usize = 20;
+/// As the agent does it: a key batch begins each segment of its spool.
+const KEY_EVERY: u64 = 600;
 /// Ticks that an agent sends before it waits for their acknowledgement.
 const WINDOW: usize = 20;
 
@@ -34,10 +38,7 @@ pub(crate) fn run(agents: usize, series: usize, ticks: usize, data: Option<&Path
         None => data::synthetic(series, ticks)?,
     };
     let folder = tempfile::tempdir()?;
-    let rules = format!(
-        "rules:\n  - id: every-host\n    selector: '{}'\n    red: '> 1e18'\n    owner: ops\n    sop: none\n",
-        recording.series[series - 1].metric().unwrap_or_default()
-    );
+    let rules = rules_for(&recording.series);
     let collector = Collector::start(folder.path(), &[("bench.yaml", &rules)])?;
     let clock = SystemClock::start();
     let span = i64::try_from(ticks)? * 1000;
@@ -67,6 +68,19 @@ pub(crate) fn run(agents: usize, series: usize, ticks: usize, data: Option<&Path
     Ok(())
 }
 
+/// One rule for each of twenty series of every host: a machine under real rules.
+fn rules_for(series: &[Labels]) -> String {
+    let mut rules = String::from("rules:\n");
+    for (n, labels) in series.iter().step_by((series.len() / WATCHED).max(1)).enumerate() {
+        let rule = format!(
+            "  - id: watched-{n}\n    selector: {:?}\n    red: '> 1e18'\n    owner: ops\n    sop: none\n",
+            labels.to_string()
+        );
+        rules.push_str(&rule);
+    }
+    rules
+}
+
 fn drive(load: &Arc<Load>, agents: usize, ticks: usize, pid: u32, clock: &SystemClock) -> Result<(Cost, Cost, f64)> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -90,6 +104,7 @@ async fn one_agent(load: Arc<Load>, agent: usize, ticks: usize) -> Result<()> {
     let host = |labels: &Labels| labels.with(&[("host", id.as_str())]);
     let series = load.recording.series.iter().map(host).collect::<Result<Vec<_>, _>>()?;
     let mut speaker = Speaker::new(id, 1, series, Millis(1000));
+    speaker.key_every = KEY_EVERY;
     let hello = speaker.hello(load.start, vec![1]);
     let mut session = Session::open(&load.endpoint, &hello).await?;
     let rows = &load.recording.ticks;
