@@ -17,6 +17,8 @@
 pub mod agents;
 pub mod inbox;
 pub mod intake;
+mod lanes;
+mod refusal;
 pub(crate) mod restore;
 pub mod retention;
 pub mod seal;
@@ -32,7 +34,7 @@ pub(crate) use thread::run;
 
 use crate::shared::{Problem, Shared};
 use crate::store::{Commit, Family, StoreError, keys};
-use agents::{Agents, MARKS_PER_AGENT_MAX};
+use agents::Agents;
 use inbox::Queued;
 use intake::{Intake, Taker, announce};
 use seal::Sealer;
@@ -43,9 +45,7 @@ use signalbox_engine::event::Event;
 use signalbox_proto::names::AgentId;
 use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::head::SealLimits;
-use signalbox_tsdb::keys::{AgentNo, Journal};
 use std::sync::Arc;
-use stream::{Fault, Throttle};
 use tokio::sync::mpsc;
 
 /// A board is published at most this often, unless somebody acted.
@@ -55,10 +55,6 @@ const PUBLISH_AT_LEAST: Millis = Millis::from_secs(1);
 /// Items for each millisecond between two boards. Building one takes about 3 us an
 /// item, so this keeps it under a twentieth of the writer's time.
 const ITEMS_PER_MS: u64 = 16;
-/// A lane of an old epoch that is quiet for this long is forgotten, its mark is kept.
-const LANE_IDLE: Millis = Millis::from_mins(2);
-/// How long an agent is asked to wait while the disk is low or full.
-const PAUSE: Millis = Millis::from_secs(5);
 /// Tables whose rows are kept as they stood, for explanations: those that
 /// verdicts are made of. Ledger, audit and rulesets are only ever added to;
 /// feeds and outbox say nothing about a verdict.
@@ -105,6 +101,8 @@ pub struct Writer {
     must_announce: bool,
     /// The store refused a commit and is not open again.
     is_refused: bool,
+    /// When opening it again was last tried.
+    reopen_tried: UnixMillis,
     published_at: UnixMillis,
     /// What the size of the last board allows.
     publish_every: Millis,
@@ -143,6 +141,7 @@ impl Writer {
             turn: restored.turn,
             must_announce: false,
             is_refused: false,
+            reopen_tried: UnixMillis::MIN,
             published_at: UnixMillis::MIN,
             publish_every: Millis::ZERO,
             is_board_old: true,
@@ -325,159 +324,5 @@ impl Writer {
             self.published_at = at;
             self.is_board_old = false;
         }
-    }
-}
-
-/// Refused turns.
-impl Writer {
-    /// The store refused the turn. The engine has not adopted it; lanes, marks and
-    /// series ran ahead and are read back.
-    fn refuse(&mut self, intake: Intake) -> Outcome {
-        tracing::error!("the disk is full: a turn was refused and nothing of it kept, agents will send it again");
-        metrics::counter!("signalbox_turns_refused_total").increment(1);
-        self.is_refused = true;
-        self.shared.set_throttled(true);
-        let text = "the disk is full: nothing is ingested until there is space again";
-        self.shared.set_problem(Problem::StoreFull, Some(text.to_owned()));
-        let fault = Fault::Refused(text.to_owned());
-        for entry in self.agents.iter_mut() {
-            if let Some(stream) = entry.stream.take() {
-                stream.end(fault.clone());
-            }
-        }
-        // Dropped replies tell those who wait that nothing was done.
-        drop(intake);
-        Outcome::Refused
-    }
-
-    /// While the store is not open: agents are told to wait, others that nothing was done.
-    fn refuse_unseen(&mut self, turn: Turn) -> Outcome {
-        let mut outcome = Outcome::Refused;
-        for queued in turn.messages {
-            match queued.message {
-                inbox::Message::Batch { stream, .. } => {
-                    stream.throttle(Throttle { pause: PAUSE, reason: "the disk is full".to_owned() });
-                    stream.end(Fault::Refused("the disk is full".to_owned()));
-                }
-                inbox::Message::Stop => outcome = Outcome::Stop,
-                _ => {}
-            }
-        }
-        outcome
-    }
-
-    /// Tries to open the store again and to read back what ran ahead of it.
-    fn reopened(&mut self, at: UnixMillis) -> Result<bool, StoreError> {
-        match self.shared.store().reopen() {
-            Ok(()) => {}
-            Err(StoreError::Full { .. }) => return Ok(false),
-            Err(error) => return Err(error),
-        }
-        let restored = restore::tables(&self.shared, self.series_max, at)?;
-        self.agents = restored.agents;
-        self.turn = restored.turn;
-        self.is_refused = false;
-        self.must_announce = true;
-        self.shared.set_throttled(false);
-        self.shared.set_problem(Problem::StoreFull, None);
-        tracing::info!("there is space again: the store is open and ingest goes on");
-        Ok(true)
-    }
-}
-
-/// Chunks and lanes.
-impl Writer {
-    fn seal_due(&mut self, touched: &[(AgentNo, u64)], at: UnixMillis) {
-        for &(no, epoch) in touched {
-            self.seal_if_due(no, epoch, at);
-        }
-    }
-
-    /// Once a second: seals what is due by age, forgets what is over.
-    pub fn tidy(&mut self, at: UnixMillis) {
-        self.forget_idle_lanes(at);
-        let lanes: Vec<_> =
-            self.agents.iter().flat_map(|entry| entry.lanes.keys().map(|epoch| (entry.no, *epoch))).collect();
-        self.seal_due(&lanes, at);
-    }
-
-    fn seal_if_due(&mut self, no: AgentNo, epoch: u64, at: UnixMillis) {
-        let Some(entry) = self.agents.get_mut(no) else { return };
-        let is_live = epoch == entry.live_epoch;
-        let Some(lane) = entry.lanes.get(&epoch) else { return };
-        let is_idle = !is_live && at.since(lane.last_received) >= LANE_IDLE;
-        let mut state = lane.cell.write();
-        let is_due = state.lane.due(at, &self.seal_limits) || (is_idle && !state.lane.is_empty());
-        if !is_due || state.sealing.is_some() || !self.sealer.has_room() {
-            return;
-        }
-        if let Some(part) = state.lane.split().map(Arc::new) {
-            state.sealing = Some(Arc::clone(&part));
-            self.sealer.give(no, part);
-        }
-    }
-
-    /// The chunks are in the store: readers find them there.
-    fn release_sealed(&mut self, intake: &Intake) {
-        for &(no, epoch) in &intake.sealed {
-            if let Some(lane) = self.agents.get_mut(no).and_then(|entry| entry.lanes.get(&epoch)) {
-                lane.cell.write().sealing = None;
-            }
-        }
-    }
-
-    /// Old epochs that are sealed and quiet leave memory and journal; old marks go.
-    fn forget_idle_lanes(&mut self, at: UnixMillis) {
-        let out = &mut self.housekeeping;
-        for entry in self.agents.iter_mut() {
-            let (no, live) = (entry.no, entry.live_epoch);
-            if entry.lanes.len() > 1 {
-                entry.lanes.retain(|&epoch, lane| {
-                    let state = lane.cell.read();
-                    let is_idle = at.since(lane.last_received) >= LANE_IDLE;
-                    let is_kept = epoch == live || !is_idle || !state.lane.is_empty() || state.sealing.is_some();
-                    if !is_kept {
-                        let end = Journal::first(no, epoch.saturating_add(1)).encode();
-                        out.delete_range(Family::Journal, Journal::first(no, epoch).encode(), end);
-                        if let Some(lanes) = self.shared.catalogue_mut().lanes.get_mut(&no) {
-                            lanes.remove(&epoch);
-                        }
-                    }
-                    is_kept
-                });
-            }
-            while entry.marks.len() > MARKS_PER_AGENT_MAX {
-                let Some((epoch, _)) = entry.marks.pop_first() else { break };
-                out.delete(Family::Meta, keys::mark(no, epoch));
-            }
-        }
-    }
-
-    /// Asks every agent to wait: free space is under the floor.
-    pub fn throttle_all(&self, reason: &str) {
-        for stream in self.agents.iter().filter_map(|entry| entry.stream.as_ref()) {
-            stream.throttle(Throttle { pause: PAUSE, reason: reason.to_owned() });
-        }
-    }
-
-    /// Figures that are read, not counted.
-    pub fn gauge(&self) {
-        let index = self.shared.index();
-        metrics::gauge!("signalbox_series").set(index.len() as f64);
-        metrics::gauge!("signalbox_index_bytes").set(index.memory().0 as f64);
-        drop(index);
-        let (mut n_streams, mut lane_bytes, mut open_samples) = (0u32, 0u64, 0u64);
-        for entry in self.agents.iter() {
-            n_streams += u32::from(entry.stream.is_some());
-            for lane in entry.lanes.values() {
-                let state = lane.cell.read();
-                lane_bytes += state.lane.memory().0;
-                open_samples += state.lane.n_samples();
-            }
-        }
-        metrics::gauge!("signalbox_agents").set(self.agents.len() as f64);
-        metrics::gauge!("signalbox_streams").set(f64::from(n_streams));
-        metrics::gauge!("signalbox_lane_bytes").set(lane_bytes as f64);
-        metrics::gauge!("signalbox_open_samples").set(open_samples as f64);
     }
 }

@@ -18,6 +18,7 @@ use signalbox_proto::samples::{Batch, CheckInfo, Hello, SeriesEntry, ShapeEntry}
 use signalbox_proto::selector::Selector;
 use signalbox_proto::status::Level;
 use signalbox_tsdb::Point;
+use signalbox_tsdb::keys::AgentNo;
 use std::collections::{BTreeMap, VecDeque};
 use tokio::sync::oneshot;
 
@@ -299,6 +300,7 @@ fn a_refused_turn_changes_nothing_and_its_batch_is_taken_again() {
     assert_eq!(rig.turn(Vec::new()), Outcome::Refused, "still full");
 
     rig.store.set_full(false);
+    rig.pass(1000);
     let (hello, mut marks) = agent.hello(rig.at);
     assert_eq!(rig.turn(vec![hello]), Outcome::Committed);
     assert_eq!(marks.try_recv().unwrap(), Ok(vec![(1, 1)]));
