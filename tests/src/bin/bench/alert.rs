@@ -4,6 +4,7 @@ use crate::report::Report;
 use anyhow::{Context, Result, ensure};
 use e2e::process::{Agent, Collector, wait_for};
 use e2e::sink::{Delivery, Sink};
+use signalbox_proto::api::Incident;
 use signalbox_proto::clock::{Clock, SystemClock};
 use signalbox_proto::units::UnixMillis;
 use std::io::{BufRead, BufReader, Write};
@@ -125,11 +126,21 @@ impl Bench {
         };
         let delivery =
             wait_for("the webhook", PATIENCE, || Ok(self.sink.accepted().into_iter().skip(before).find(wanted)))?;
-        let field = if status == "firing" { "startsAt" } else { "endsAt" };
-        let sampled = delivery.body["alerts"][0][field].as_str().context("startsAt")?;
-        let sampled: signalbox_proto::units::UnixMillis = parse_time(sampled)?;
+        let incident = delivery.body["alerts"][0]["labels"]["incident"].as_str().context("an incident's id")?;
+        let sampled = self.sampled(incident, fault)?;
         #[allow(clippy::cast_precision_loss)]
         Ok(Told { total: (delivery.at.0 - fault.0) as f64, after_sample: (delivery.at.0 - sampled.0) as f64 })
+    }
+
+    /// Time of the sample that moved the incident: the first line of its timeline
+    /// after the fault.
+    fn sampled(&self, incident: &str, fault: UnixMillis) -> Result<UnixMillis> {
+        let client = self.collector.client();
+        let path = format!("/incidents/{}", incident.trim_start_matches("INC-"));
+        wait_for("the timeline", PATIENCE, || {
+            let incident: Incident = client.get(&path)?;
+            Ok(incident.timeline.iter().map(|entry| entry.at).find(|at| *at >= fault))
+        })
     }
 
     fn wait_fresh(&self, item: &str) -> Result<()> {
@@ -152,24 +163,6 @@ impl Bench {
         self.random ^= self.random << 17;
         std::thread::sleep(Duration::from_millis(1000 + self.random % 1000));
     }
-}
-
-/// `2026-01-31T12:00:00.123Z` as Unix milliseconds.
-fn parse_time(text: &str) -> Result<UnixMillis> {
-    let numbers: Vec<i64> = text
-        .split(|c: char| !c.is_ascii_digit())
-        .filter(|part| !part.is_empty())
-        .map(str::parse)
-        .collect::<Result<_, _>>()?;
-    ensure!(numbers.len() >= 6 && text.ends_with('Z'), "{text} is not a UTC instant");
-    let (year, month, day) = (numbers[0], numbers[1], numbers[2]);
-    // Days from the civil calendar, counting years from March.
-    let (year, month) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
-    let days = 365 * year + year / 4 - year / 100 + year / 400 + (month * 306 + 5) / 10 + day - 1 - 719_468;
-    let seconds = ((days * 24 + numbers[3]) * 60 + numbers[4]) * 60 + numbers[5];
-    let fraction = text.split('.').nth(1).map_or("", |rest| rest.trim_end_matches('Z'));
-    let millis: i64 = format!("{fraction:0<3}")[..3].parse()?;
-    Ok(UnixMillis(seconds * 1000 + millis))
 }
 
 struct Ballast {
