@@ -11,7 +11,8 @@
 //!
 //! While an agent is missing, its items wait for the verdict; once it is lost they
 //! are grey and their clocks stand still. Down clocks run in the collector's time
-//! and not before the agents had time to reconnect after the collector's start.
+//! and not before the agents had time to reconnect after the collector's start, nor
+//! while it takes no samples.
 
 use crate::due::DueKey;
 use crate::event::AgentHello;
@@ -30,6 +31,8 @@ const MISSED_AFTER: Millis = Millis(HEARTBEAT_MS + HEARTBEAT_MS / 2);
 const OFFSET_NOISE_MS: u64 = 500;
 /// A host named in configuration is missed after this long.
 const NEVER_SEEN_AFTER: Millis = Millis::from_mins(5);
+/// While the collector takes no samples, clocks that ran out look again after this long.
+const LISTEN_AGAIN: Millis = Millis::from_secs(10);
 /// An agent's row is kept at least this often while it speaks.
 const AGENT_ROW_EVERY: Millis = Millis::from_mins(1);
 
@@ -41,8 +44,8 @@ fn missed_after(clocks: &AgentClocks) -> Millis {
 impl Work<'_> {
     /// Down clocks wait: nobody could be heard for a while.
     pub(crate) fn collector_started(&mut self) {
-        self.meta.started_at = self.now;
-        self.meta.grace_until = self.now + self.rules.set.agents.start_grace;
+        self.meta.ingest_paused = false;
+        self.begin_grace();
         for id in self.agents.keys() {
             // No stream outlives the collector; one that stood through a pause says so soon.
             let now = self.now;
@@ -56,6 +59,26 @@ impl Work<'_> {
             }
             self.arm_agent(&id);
         }
+    }
+
+    /// No samples are taken, or they are again. Deadlines that run out meanwhile look
+    /// again after a while, so none need be moved here.
+    pub(crate) fn ingest_paused(&mut self, paused: bool) {
+        if self.meta.ingest_paused && !paused {
+            self.begin_grace();
+        }
+        self.meta.ingest_paused = paused;
+    }
+
+    fn begin_grace(&mut self) {
+        self.meta.started_at = self.now;
+        self.meta.grace_until = self.now + self.rules.set.agents.start_grace;
+    }
+
+    /// Until when silence proves nothing: later than now exactly while that holds.
+    pub(crate) fn deaf_until(&self) -> UnixMillis {
+        let again = if self.meta.ingest_paused { self.now + LISTEN_AGAIN } else { UnixMillis::MIN };
+        self.meta.grace_until.max(again)
     }
 
     /// A stream stands.
@@ -197,7 +220,7 @@ impl Work<'_> {
         let Some(agent) = self.agents.get(id) else { return };
         let clocks = &self.rules.set.agents;
         let heard = self.last_heard(id);
-        let grace = self.meta.grace_until;
+        let grace = self.deaf_until();
         let retire = clocks.retire_after.map(|span| agent.lost_since + span);
         let due = match agent.state {
             AgentState::Up => Some(heard + missed_after(clocks)),
@@ -220,7 +243,7 @@ impl Work<'_> {
             AgentState::Up if silent(missed_after(&clocks)) => {
                 self.agent_missing(id);
             }
-            AgentState::Missing if self.now < self.meta.grace_until => {}
+            AgentState::Missing | AgentState::Stopped | AgentState::NeverSeen if self.now < self.deaf_until() => {}
             AgentState::Missing if agent.connected && silent(clocks.unreachable_after) => {
                 self.agent_verdict(id, AgentState::Unreachable);
             }
@@ -334,6 +357,7 @@ impl Work<'_> {
                 }
             }
         }
+        self.shift_results(id, step_ms);
         let offset_ms = self.agents.get(id).map_or(0, |agent| agent.offset_ms);
         self.set_offset(id, offset_ms.saturating_sub(step_ms));
     }

@@ -2,7 +2,7 @@
 
 use crate::entities::entity_place;
 use crate::items::items_by_entity;
-use crate::rollup::{Shown, Tree, add, hosts_match};
+use crate::rollup::{Shown, Tree, add, hosts_match, severity};
 use crate::state::{Agent, State};
 use signalbox_proto::api::{self, Counts, Item};
 use signalbox_proto::names::AgentId;
@@ -138,14 +138,17 @@ fn own_shown(items: &[Item]) -> Option<Shown> {
     let worst = items.first()?;
     let mut counts = Counts::default();
     items.iter().for_each(|item| add(&mut counts, count(item)));
-    let grey = items.iter().all(|item| item.freshness.is_grey());
-    let level = if grey { items.iter().map(|item| item.level).max().unwrap_or_default() } else { worst.level };
-    let why = if level == Level::Green && !grey {
-        format!("all {} items are green", items.len())
+    // Known items come first. What is known to be bad counts; nothing else is green
+    // while a part of it is unknown.
+    let bad = worst.level > Level::Green && !worst.freshness.is_grey();
+    let unknown = items.iter().find(|item| item.freshness.is_grey()).filter(|_| !bad);
+    let told = unknown.unwrap_or(worst);
+    let why = if bad || unknown.is_some() {
+        format!("{}: {}", told.rule, told.why)
     } else {
-        format!("{}: {}", worst.rule, worst.why)
+        format!("all {} items are green", items.len())
     };
-    Some(Shown { level, grey, since: worst.since, why, counts })
+    Some(Shown { level: told.level, grey: unknown.is_some(), since: told.since, why, counts })
 }
 
 /// What a host shows by itself: the agent's state lies over its items.
@@ -190,13 +193,16 @@ fn entities(state: &State, items: &mut BTreeMap<String, Vec<Item>>) -> Vec<api::
         let members = hosts.iter().filter(|(_, (_, agent))| hosts_match(def, agent));
         members.for_each(|(id, _)| tree.member(&def.id, id));
     }
+    for (id, (_, agent)) in &hosts {
+        tree.unjudged(id, agent.since);
+    }
     let mut shown = tree.roll_up();
     let named = |id: String| {
         let shown = shown.remove(&id).unwrap_or_default();
         entity(state, id, shown, items)
     };
     let mut all: Vec<api::Entity> = ids.into_iter().map(named).collect();
-    all.sort_by(|a, b| (b.level, !b.grey).cmp(&(a.level, !a.grey)).then_with(|| a.id.cmp(&b.id)));
+    all.sort_by(|a, b| severity(b.level, b.grey).cmp(&severity(a.level, a.grey)).then_with(|| a.id.cmp(&b.id)));
     all
 }
 
@@ -275,6 +281,9 @@ fn failing_checks(agent: &Agent) -> BTreeMap<String, String> {
 /// What is wrong with the watching itself.
 fn problems(state: &State, at: UnixMillis) -> Vec<String> {
     let mut found: Vec<String> = state.meta.limits.problems(at).collect();
+    if state.meta.ingest_paused {
+        found.push("the collector takes no samples: nobody's silence is judged".to_owned());
+    }
     let failing: BTreeSet<&str> = state
         .outbox
         .values()

@@ -120,7 +120,6 @@ impl Work<'_> {
         incident.view.closed.get_or_insert(now);
         incident.view.label = Some(label);
         incident.view.label_reason = text.to_owned();
-        incident.untold = None;
         let word = match label {
             IncidentLabel::Real => "real",
             IncidentLabel::False => "false",
@@ -128,6 +127,9 @@ impl Work<'_> {
         };
         let words = if text.is_empty() { word.to_owned() } else { format!("{word}: {text}") };
         self.write_line(number, now, "closed", author, &words);
+        if open {
+            self.tell_closed(number, format!("closed by {author}: {words}"));
+        }
         self.forget_if_old(number);
         done(format!("INC-{number} closed as {word}"))
     }

@@ -29,6 +29,7 @@ pub struct Decision {
     rules: Option<Arc<Rules>>,
     agents: Changes<AgentId, Agent>,
     heard: Changes<AgentId, Heard>,
+    result_times: Changes<AgentId, BTreeMap<String, UnixMillis>>,
     feeds: Changes<AgentId, AgentFeeds>,
     kept_feeds: BTreeSet<FeedKey>,
     feed_of: Changes<SeriesId, FeedKey>,
@@ -97,6 +98,7 @@ impl Engine {
         }
         adopt(&mut state.agents, decision.agents);
         adopt(&mut state.heard, decision.heard);
+        adopt(&mut state.result_times, decision.result_times);
         adopt(&mut state.feeds, decision.feeds);
         adopt(&mut state.feed_of, decision.feed_of);
         adopt(&mut state.series, decision.series);
@@ -175,6 +177,7 @@ impl Engine {
             rules: rules_changed.then_some(work.rules),
             agents: work.agents.into_changes(),
             heard: work.heard.into_changes(),
+            result_times: work.result_times.into_changes(),
             feeds: work.feeds.into_changes(),
             kept_feeds: work.kept_feeds,
             feed_of: work.feed_of.into_changes(),

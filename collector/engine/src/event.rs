@@ -27,6 +27,13 @@ pub enum Event {
     /// The collector began, or noticed that it was paused: freshness and down
     /// clocks wait for the agents' reconnect cap.
     CollectorStarted,
+    /// The collector takes no samples from now on, or takes them again: silence is
+    /// nobody's fault meanwhile, nor until agents had time to send. Sent at each
+    /// change, and again after `CollectorStarted` while it is paused still.
+    IngestPaused {
+        /// True when it begins, false when it ends.
+        paused: bool,
+    },
     /// Time passed and nothing else need have happened.
     Tick,
     /// These rules, entities and routes are in force from here on.

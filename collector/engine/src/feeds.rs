@@ -178,9 +178,10 @@ impl Work<'_> {
             return self.set_feed_due(key, None);
         }
         let (offset_ms, up_since) = (agent.offset_ms, agent.up_since);
-        let waits = self.misses_heartbeats(&key.agent) || self.now < self.meta.grace_until;
+        let deaf_until = self.deaf_until();
+        let waits = self.misses_heartbeats(&key.agent) || self.now < deaf_until;
         if waits || self.now < up_since + RETURN_GRACE {
-            let wait = (self.now + VERDICT_WAIT).max(up_since + RETURN_GRACE).max(self.meta.grace_until);
+            let wait = (self.now + VERDICT_WAIT).max(up_since + RETURN_GRACE).max(deaf_until);
             return self.set_feed_due(key, Some(wait));
         }
         let Some(feed) = self.feeds.get(key).cloned() else { return };

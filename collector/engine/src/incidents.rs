@@ -181,6 +181,7 @@ impl Work<'_> {
             view,
             n_transitions: 0,
             untold: None,
+            told: BTreeSet::new(),
             was: opening.was,
             why: opening.why,
             value: opening.value,
@@ -311,10 +312,18 @@ impl Work<'_> {
         incident.view.state = IncidentState::Closed;
         incident.view.closed = Some(at);
         incident.view.label_reason = why.to_owned();
-        incident.untold = None;
         self.write_line(number, at, "closed", MACHINE, why);
-        self.ledger_only(number, "closed", api::Outcome::Dropped, why);
+        self.tell_closed(number, format!("closed: {why}"));
         self.forget_if_old(number);
+    }
+
+    /// Who holds it for bad must hear that it is over, though it was not restored.
+    pub(crate) fn tell_closed(&mut self, number: u64, why: String) {
+        let Some(incident) = self.incidents.get_mut(&number) else { return };
+        incident.was = incident.view.level;
+        incident.why = why;
+        incident.untold = None;
+        self.tell(number, "closed");
     }
 
     /// Adds a line to an incident's story.

@@ -37,7 +37,7 @@ impl Work<'_> {
         let Some(incident) = self.incidents.get_mut(&number) else { return };
         incident.n_transitions += 1;
         if let Some(reason) = snooze {
-            if transition != "restored" {
+            if !is_end(transition) {
                 incident.untold.get_or_insert_with(|| transition.to_owned());
             }
             return self.ledger_only(number, transition, Outcome::Suppressed, &reason);
@@ -46,21 +46,26 @@ impl Work<'_> {
         let incident = incident.clone();
         let channels = self.channels_for(&incident, transition);
         if channels.is_empty() {
-            let reason = if transition == "restored" {
-                "restored, nobody told: no route matches"
-            } else {
-                "nobody to tell: no route matches"
+            let reason = match transition {
+                "restored" => "restored, nobody told: no route matches".to_owned(),
+                "closed" => format!("{}, nobody told: nobody knew that it was bad", incident.why),
+                _ => "nobody to tell: no route matches".to_owned(),
             };
-            return self.ledger_only(number, transition, Outcome::Dropped, reason);
+            return self.ledger_only(number, transition, Outcome::Dropped, &reason);
         }
         for channel in channels {
             self.queue(&incident, transition, &channel);
         }
     }
 
-    /// Channels of all routes that match, each once.
+    /// Channels of all routes that match, each once. The end is told to those that
+    /// were told the beginning, whatever the routes say by now; that an incident was
+    /// closed is told to nobody else.
     fn channels_for(&self, incident: &Incident, transition: &str) -> Vec<String> {
         let view = &incident.view;
+        if transition == "closed" {
+            return incident.told.iter().cloned().collect();
+        }
         // Who was told that it is bad is told that it is over.
         let level = if transition == "restored" { view.worst } else { view.level };
         let mut channels: Vec<String> = Vec::new();
@@ -70,6 +75,10 @@ impl Work<'_> {
             if owned && layered && level >= route.from.max(Level::Amber) && !channels.contains(&route.channel) {
                 channels.push(route.channel.clone());
             }
+        }
+        if transition == "restored" {
+            let others: Vec<String> = incident.told.iter().filter(|told| !channels.contains(told)).cloned().collect();
+            channels.extend(others);
         }
         channels
     }
@@ -92,6 +101,14 @@ impl Work<'_> {
         self.lines.insert(place, notice.key.clone());
         let pending = Pending { notice: notice.clone(), nth: incident.n_transitions, retry_at: None };
         self.outbox.insert(notice.key.clone(), pending);
+        if let Some(incident) = self.incidents.get_mut(&number) {
+            // Not when it is accepted: a server may have it though its answer was lost.
+            if is_end(transition) {
+                incident.told.remove(channel);
+            } else {
+                incident.told.insert(channel.to_owned());
+            }
+        }
         if older.is_none() {
             self.notices.push(notice);
         }
@@ -210,6 +227,11 @@ impl Work<'_> {
             }
         }
     }
+}
+
+/// True for what ends an incident for those who were told of it.
+fn is_end(transition: &str) -> bool {
+    matches!(transition, "restored" | "closed")
 }
 
 /// The same for the same transition, over retries and restarts.

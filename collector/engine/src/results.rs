@@ -1,14 +1,19 @@
 //! Checks that speak in states: what is not green is shown with its evidence.
 //!
 //! They open no incident: only levels of items do. The latest result of each
-//! (check, labels) counts.
+//! (check, labels) counts, by the time of its agent: a backlog brings old ones late.
+//! Those times are not kept over restarts: agents send what is new first.
 
 use crate::work::Work;
 use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::samples::{CheckResult, CheckState};
+use signalbox_proto::units::UnixMillis;
+use std::collections::BTreeMap;
 
 /// Results of one agent that are shown; more are counted as a limit that was met.
 const BAD_RESULTS_MAX: usize = 100;
+/// Results of one agent whose times are remembered; beyond that the oldest is forgotten.
+const RESULT_TIMES_MAX: usize = 1000;
 /// Characters of evidence that are shown; what is longer is cut and counted.
 const EVIDENCE_MAX_CHARS: usize = 500;
 
@@ -28,6 +33,9 @@ impl Work<'_> {
     pub(crate) fn check_result(&mut self, id: &AgentId, result: &CheckResult) {
         self.agent_lives(id);
         let key = key(&result.check, &result.labels);
+        if !self.is_latest_result(id, &key, result.time) {
+            return;
+        }
         let word = match result.state {
             CheckState::Green => None,
             CheckState::Amber => Some("amber"),
@@ -60,6 +68,30 @@ impl Work<'_> {
             None => agent.bad_results.remove(&key),
         };
     }
+
+    /// Remembers when a result was found, unless a later one is known already.
+    fn is_latest_result(&mut self, id: &AgentId, key: &str, time: UnixMillis) -> bool {
+        let known = self.result_times.get(id).and_then(|times| times.get(key));
+        if known.is_some_and(|known| *known > time) {
+            return false;
+        }
+        if self.result_times.get(id).is_none() {
+            self.result_times.insert(id.clone(), BTreeMap::new());
+        }
+        let Some(times) = self.result_times.get_mut(id) else { return true };
+        times.insert(key.to_owned(), time);
+        if times.len() > RESULT_TIMES_MAX {
+            let oldest = times.iter().min_by_key(|(_, time)| **time).map(|(key, _)| key.clone());
+            oldest.map(|key| times.remove(&key));
+        }
+        true
+    }
+
+    /// The clock that results are dated by was stepped.
+    pub(crate) fn shift_results(&mut self, id: &AgentId, step_ms: i64) {
+        let times = self.result_times.get_mut(id).into_iter().flat_map(BTreeMap::values_mut);
+        times.for_each(|time| *time = time.shifted(step_ms));
+    }
 }
 
 #[cfg(test)]
@@ -67,7 +99,7 @@ mod tests {
     use crate::Engine;
     use crate::event::{AgentHello, Event, Stamped};
     use signalbox_proto::names::{AgentId, Labels};
-    use signalbox_proto::samples::{CheckInfo, CheckResult, CheckState};
+    use signalbox_proto::samples::{AgentEvent, AgentEventKind, CheckInfo, CheckResult, CheckState};
     use signalbox_proto::units::{Millis, UnixMillis};
     use std::collections::BTreeMap;
 
@@ -110,6 +142,26 @@ mod tests {
         let green = |labels| result(CheckState::Green, "", labels);
         let shown = failing(vec![hello(&["backup"]), red(), unknown(), green(&[("disk", "a")]), green(&[])]);
         assert_eq!(shown, BTreeMap::new());
+    }
+
+    #[test]
+    fn an_older_result_never_replaces_a_newer_one() {
+        let at = |time: i64, state, evidence| {
+            let Event::Result { agent, mut result } = result(state, evidence, &[]) else { unreachable!() };
+            result.time = UnixMillis(time);
+            Event::Result { agent, result }
+        };
+        let old_red = || at(1_000, CheckState::Red, "last week");
+        let shown = failing(vec![hello(&["backup"]), at(2_000, CheckState::Green, ""), old_red()]);
+        assert_eq!(shown, BTreeMap::new());
+        let shown = failing(vec![hello(&["backup"]), at(2_000, CheckState::Amber, "today"), old_red()]);
+        assert_eq!(shown["backup"], "amber: today");
+        let stepped = Event::Agent {
+            agent: AgentId::parse("web1").unwrap(),
+            event: AgentEvent { time: UnixMillis(0), kind: AgentEventKind::ClockStepped { step_ms: -5_000 } },
+        };
+        let shown = failing(vec![hello(&["backup"]), at(2_000, CheckState::Green, ""), stepped, old_red()]);
+        assert_eq!(shown["backup"], "red: last week");
     }
 
     #[test]

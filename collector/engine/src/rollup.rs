@@ -1,7 +1,7 @@
 //! Roll-up: what an entity shows, from its items and its members.
 //!
 //! A host holds its processes; a configured entity holds the hosts whose labels
-//! match and what it needs. `all` is worst-of; of a group with at least k, one lost
+//! match and what it needs. `all` is worst-of (red, amber, grey, green); of a group with at least k, one lost
 //! member is amber and fewer than k standing is red, so that a redundant node may
 //! fall while the service stands.
 
@@ -87,6 +87,16 @@ impl<'a> Tree<'a> {
     /// Makes an entity a worst-of member of another.
     pub(crate) fn member(&mut self, parent: &str, child: &str) {
         self.members.entry(parent.to_owned()).or_default().insert(child.to_owned());
+    }
+
+    /// A host of which nothing is judged, neither its own items nor a process, says so.
+    pub(crate) fn unjudged(&mut self, id: &str, since: UnixMillis) {
+        let needs = self.rules.entity(id).is_some_and(|def| !def.needs.is_empty());
+        let own = self.own.get_mut(id).filter(|own| own.is_none());
+        if let (Some(own), false, false) = (own, needs, self.members.contains_key(id)) {
+            let why = "no rule judges anything of it".to_owned();
+            *own = Some(Shown { grey: true, since, why, ..Shown::default() });
+        }
     }
 
     /// Every entity with its members taken into account.
@@ -179,11 +189,18 @@ impl<'a> Tree<'a> {
     }
 }
 
-/// The worst part; grey when every part is. A red part counts though it is grey:
-/// a lost agent is red.
+/// How bad something looks: red, amber, grey, green. A level that is grey counts
+/// nearly as much as one that is known: a lost agent is red.
+pub(crate) fn severity(level: Level, grey: bool) -> (Level, bool) {
+    (level, if level == Level::Green { grey } else { !grey })
+}
+
+/// The worst part. Green only when every part is known to be; of what is red or
+/// amber, grey only when every part is.
 fn worst_of(parts: Vec<Shown>) -> Shown {
-    let grey = parts.iter().all(|part| part.grey);
-    let rank = |part: &Shown| (part.level, !part.grey, std::cmp::Reverse(part.since));
+    let green = parts.iter().all(|part| part.level == Level::Green);
+    let grey = if green { parts.iter().any(|part| part.grey) } else { parts.iter().all(|part| part.grey) };
+    let rank = |part: &Shown| (severity(part.level, part.grey), std::cmp::Reverse(part.since));
     let worst = parts.into_iter().max_by(|a, b| rank(a).cmp(&rank(b)));
     match worst {
         Some(worst) => Shown { grey, counts: Counts::default(), ..worst },

@@ -30,6 +30,8 @@ pub(crate) struct State {
     pub(crate) agents: BTreeMap<AgentId, Agent>,
     /// Signs of life since the agents' rows were kept.
     pub(crate) heard: BTreeMap<AgentId, Heard>,
+    /// When the latest result of each check of an agent was found, agent's clock.
+    pub(crate) result_times: BTreeMap<AgentId, BTreeMap<String, UnixMillis>>,
     /// Feeds (kept, watermarks at most a minute behind).
     pub(crate) feeds: BTreeMap<AgentId, AgentFeeds>,
     /// Which feed samples a series.
@@ -66,10 +68,12 @@ pub(crate) struct Meta {
     pub(crate) audit: u64,
     /// Version of the rules in force.
     pub(crate) rules_version: String,
-    /// When the collector began to listen, or noticed that it was paused.
+    /// When the collector began to listen: at its start, after a pause.
     pub(crate) started_at: UnixMillis,
     /// Until when no down clock runs.
     pub(crate) grace_until: UnixMillis,
+    /// No samples are taken: no down clock runs.
+    pub(crate) ingest_paused: bool,
     /// The open incident about agents lost together.
     pub(crate) mass_loss: Option<u64>,
     /// Limits that were met.
@@ -253,6 +257,9 @@ pub(crate) struct Incident {
     /// The transition that a snooze kept quiet: told when the snooze ends.
     #[serde(default)]
     pub(crate) untold: Option<String>,
+    /// Channels that heard that it is bad, and not that it is over.
+    #[serde(default)]
+    pub(crate) told: BTreeSet<String>,
     /// Level before the last transition.
     pub(crate) was: Level,
     pub(crate) why: String,

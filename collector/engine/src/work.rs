@@ -13,7 +13,7 @@ use crate::watermarks::FeedOverlay;
 use signalbox_proto::api;
 use signalbox_proto::names::AgentId;
 use signalbox_proto::units::UnixMillis;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The state as it would be, and what is said on the way.
@@ -25,6 +25,7 @@ pub(crate) struct Work<'a> {
     pub(crate) rules_changed: bool,
     pub(crate) agents: Overlay<'a, AgentId, Agent>,
     pub(crate) heard: Overlay<'a, AgentId, Heard>,
+    pub(crate) result_times: Overlay<'a, AgentId, BTreeMap<String, UnixMillis>>,
     pub(crate) feeds: FeedOverlay<'a>,
     pub(crate) feed_of: Overlay<'a, SeriesId, FeedKey>,
     pub(crate) series: Overlay<'a, SeriesId, Known>,
@@ -55,6 +56,7 @@ impl<'a> Work<'a> {
             rules_changed: false,
             agents: Overlay::over(&base.agents),
             heard: Overlay::over(&base.heard),
+            result_times: Overlay::over(&base.result_times),
             feeds: FeedOverlay::over(&base.feeds),
             feed_of: Overlay::over(&base.feed_of),
             series: Overlay::over(&base.series),
@@ -84,6 +86,7 @@ impl<'a> Work<'a> {
         self.now = stamped.at;
         match &stamped.event {
             Event::CollectorStarted | Event::Tick => {}
+            Event::IngestPaused { paused } => self.ingest_paused(*paused),
             Event::Rules(set) => self.take_rules(set),
             Event::AgentConnected(hello) => self.agent_connected(hello),
             Event::AgentHeartbeat { agent, wall, n_backlog } => self.agent_heartbeat(agent, *wall, *n_backlog),

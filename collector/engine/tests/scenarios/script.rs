@@ -89,6 +89,11 @@ fn step(world: &mut World, line: &str) -> Outcomes {
             world.gone(&series(&id(agent)?, rest)?);
         }
         "restart" => world.restart(),
+        "ingest" => match rest {
+            "pauses" => world.ingest_pauses(true),
+            "goes on" => world.ingest_pauses(false),
+            other => return Err(format!("ingest does not {other:?}")),
+        },
         "by" => command(world, rest)?,
         "channels" if rest == "wait" => world.channels_wait = true,
         "deliver" => deliver(world, rest)?,
@@ -223,7 +228,9 @@ fn expect(world: &mut World, rest: &str) -> Outcomes {
                 &entity.owner,
                 entity.layer.word(),
             ];
-            all_of(words, &shown).map_err(|error| format!("{error}: {}", entity.why))
+            let (words, why) = words.split_once("because ").unwrap_or((words, ""));
+            all_of(words, &shown).map_err(|error| format!("{error}: {}", entity.why))?;
+            if entity.why.contains(why) { Ok(()) } else { Err(format!("but because {:?}", entity.why)) }
         }
         "agent" => {
             let (wanted, words) = cut(rest);

@@ -51,6 +51,8 @@ pub(crate) struct World {
     pub(crate) notices: VecDeque<Notice>,
     pub(crate) told: Vec<Notice>,
     pub(crate) answers: VecDeque<Answer>,
+    /// No samples and no words of agents reach the engine.
+    ingest_paused: bool,
     /// Channels answer only when the script says so; else they accept at once.
     pub(crate) channels_wait: bool,
 }
@@ -71,6 +73,7 @@ impl World {
             notices: VecDeque::new(),
             told: Vec::new(),
             answers: VecDeque::new(),
+            ingest_paused: false,
             channels_wait: false,
         };
         world.happen(Event::CollectorStarted);
@@ -107,6 +110,12 @@ impl World {
             let outcome = DeliveryOutcome::Accepted { answer: "200 OK".to_owned() };
             new.iter().for_each(|notice| self.deliver(&notice.key, outcome.clone()));
         }
+    }
+
+    /// The collector takes no samples, or takes them again.
+    pub(crate) fn ingest_pauses(&mut self, paused: bool) {
+        self.ingest_paused = paused;
+        self.happen(Event::IngestPaused { paused });
     }
 
     /// What people see now.
@@ -268,7 +277,7 @@ impl World {
     fn send(&mut self) {
         let Some(((_, agent, check), mut values)) = self.agenda.pop_first() else { return };
         let host = self.hosts.entry(agent.clone()).or_default();
-        if !host.connected || !host.speaks {
+        if !host.connected || !host.speaks || self.ingest_paused {
             return;
         }
         if self.way == Way::Banded {
