@@ -22,7 +22,7 @@ use crate::schedule::Schedule;
 use crate::sender::Sender;
 use crate::spool::loss::Reason;
 use crate::spool::{Record, Spool};
-use crate::transport::{Incoming, Link, Transport};
+use crate::transport::{Ended, Incoming, Link, Transport};
 use crate::wire::{self, Frame, FromCollector};
 use signalbox_proto::clock::Clock;
 use signalbox_proto::limits::{HEARTBEAT_MS, MESSAGE_MAX_BYTES};
@@ -74,6 +74,8 @@ pub(crate) struct Agent<T> {
     connection: Connection,
     /// Told by the collector; overrules the configuration until the next reload.
     elsewhere: Option<Endpoint>,
+    /// An epoch that a Hello named before it began: it is the next one.
+    announced: Option<u64>,
     heartbeat_due: Millis,
     /// Wall minus monotonic clock at the last look.
     offset_ms: Option<i64>,
@@ -117,6 +119,7 @@ impl<T: Transport> Agent<T> {
             events,
             link: None,
             elsewhere: None,
+            announced: None,
             heartbeat_due: now,
             offset_ms: None,
             last_look: None,
@@ -229,16 +232,32 @@ impl<T: Transport> Agent<T> {
     }
 
     fn begin_epoch(&mut self, at: Instant) {
-        let epoch = self.spool.next_epoch(at.wall).max(self.batcher.epoch() + 1);
+        let epoch = self.announced.take().unwrap_or_else(|| self.epoch_after(at));
         self.batcher.begin_epoch(epoch);
         self.sender.begin_epoch(epoch);
+    }
+
+    fn epoch_after(&self, at: Instant) -> u64 {
+        self.spool.next_epoch(at.wall).max(self.batcher.epoch() + 1)
+    }
+
+    /// True when the live epoch waits for so long that live data needs another one.
+    fn is_behind(&self, at: Instant) -> bool {
+        let oldest = self.spool.oldest_unacked(self.batcher.epoch());
+        oldest.is_some_and(|oldest| at.wall.since(oldest) > BACKLOG_MIN)
     }
 
     fn dial_if_due(&mut self, at: Instant) {
         if !matches!(self.connection, Connection::Waiting { until } if until <= at.mono) {
             return;
         }
-        let listed = self.spool.epochs();
+        if self.announced.is_none() && self.is_behind(at) {
+            self.announced = Some(self.epoch_after(at));
+        }
+        // The collector takes the greatest for the live one: it must not judge a
+        // backlog as live because it has not heard of what comes after.
+        let mut listed = self.spool.epochs();
+        listed.insert(self.announced.unwrap_or(self.batcher.epoch()));
         let hello = Hello {
             agent: self.config.agent_id.clone(),
             boot_id: boot_id(),
@@ -260,7 +279,9 @@ impl<T: Transport> Agent<T> {
             match link.incoming.try_recv() {
                 Ok(incoming) => self.told(incoming, at),
                 Err(TryRecvError::Empty) => return,
-                Err(TryRecvError::Disconnected) => self.told(Incoming::Closed("connection task ended".to_owned()), at),
+                Err(TryRecvError::Disconnected) => {
+                    self.told(Incoming::Closed(Ended::Lost("connection task ended".to_owned())), at);
+                }
             }
         }
     }
@@ -274,7 +295,14 @@ impl<T: Transport> Agent<T> {
     fn told(&mut self, incoming: Incoming, at: Instant) {
         match incoming {
             Incoming::Opened => self.opened(at),
-            Incoming::Closed(why) => {
+            Incoming::Closed(ended) => {
+                let why = match ended {
+                    Ended::Lost(why) => why,
+                    Ended::Invalid(why) => {
+                        self.refused(at);
+                        why
+                    }
+                };
                 if why != self.last_refusal {
                     tracing::warn!(why, "not connected to the collector; batches are kept");
                 }
@@ -288,12 +316,19 @@ impl<T: Transport> Agent<T> {
         }
     }
 
+    /// The collector will not take something that was sent. After some tries the agent
+    /// gives it up, so that one batch does not hold back all that follow.
+    fn refused(&mut self, at: Instant) {
+        let Some((epoch, seq)) = self.sender.refused(&self.spool) else { return };
+        self.spool.refuse(epoch, seq);
+        self.begin_epoch(at);
+    }
+
     fn opened(&mut self, at: Instant) {
         let Connection::Dialling { listed } = std::mem::replace(&mut self.connection, Connection::Open) else { return };
         tracing::info!(n_backlog = self.spool.n_backlog(), "connected to the collector");
         self.last_refusal.clear();
-        let oldest = self.spool.oldest_unacked(self.batcher.epoch());
-        if oldest.is_some_and(|oldest| at.wall.since(oldest) > BACKLOG_MIN) {
+        if self.announced.is_some() || self.is_behind(at) {
             self.begin_epoch(at);
         }
         self.sender.opened(&listed);
@@ -383,9 +418,7 @@ impl<T: Transport> Agent<T> {
     /// The new configuration was refused; the old one stays in force.
     pub(crate) fn reload_refused(&mut self, error: &str) {
         let at = self.now();
-        let limit = signalbox_proto::limits::EVIDENCE_MAX_BYTES;
-        let cut = (0..=limit.min(error.len())).rev().find(|&at| error.is_char_boundary(at)).unwrap_or(0);
-        self.events.add(at.wall, AgentEventKind::ConfigReloaded { error: Some(error[..cut].to_owned()) });
+        self.events.add(at.wall, AgentEventKind::ConfigReloaded { error: Some(error.to_owned()) });
     }
 
     /// A last look at everything: the agent is going to stop.

@@ -14,7 +14,7 @@ use std::sync::Arc;
 /// # Errors
 /// [`ConfigError::UnknownCheck`] when a machine check is named that does not exist.
 pub(crate) fn build(config: &Config, counters: &Arc<OwnCounters>) -> Result<Vec<Slot>, ConfigError> {
-    let machine = check::machine_checks(Path::new("/"));
+    let machine = check::machine_checks(Path::new("/"), &config.machine.network_ignore);
     let known: Vec<&str> = machine.iter().map(|check| check.name()).collect();
     let named = config.machine.disable.iter().chain(config.machine.intervals.keys());
     for name in named {

@@ -8,7 +8,7 @@ use crate::config::{self, Config, Overrides};
 use crate::log::LogHandle;
 use crate::sampler::chain;
 use crate::supervisor::Supervisor;
-use crate::transport::{Incoming, Link, Transport};
+use crate::transport::{Ended, Incoming, Link, Transport};
 use crate::wake::Wakes;
 use signalbox_proto::units::Millis;
 use std::future::pending;
@@ -89,7 +89,7 @@ pub(crate) async fn run<T: Transport>(agent: &mut Agent<T>, source: &Source, log
 
 async fn link_event(link: Option<&mut Link>, blocked: bool) -> Woken {
     let Some(Link { outgoing, incoming }) = link else { return pending().await };
-    let closed = || Woken::Connection(Incoming::Closed("connection task ended".to_owned()));
+    let closed = || Woken::Connection(Incoming::Closed(Ended::Lost("connection task ended".to_owned())));
     tokio::select! {
         told = incoming.recv() => told.map_or_else(closed, Woken::Connection),
         // A closed queue is told through `incoming`.

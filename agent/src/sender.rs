@@ -9,15 +9,25 @@
 //! listed there is silent until then. A resumed epoch starts at the key batch of its
 //! segment; the collector drops what it has. When nothing is outstanding the next
 //! batch is made a key batch instead, and nothing is sent twice.
+//!
+//! A collector takes the greatest epoch that it was told of for the live one. So the
+//! backlog waits until the live epoch was named: in Hello, or by a batch of its own.
+//!
+//! A batch that the collector calls malformed would block its epoch for ever: when
+//! the same one is the oldest unanswered at several refusals in a row, it is told.
 
 use crate::spool::{Cursor, Record, Spool};
 use signalbox_proto::units::{Millis, UnixMillis};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// How long the backlog lane rests when its budget is spent.
 const BUDGET_REST: Millis = Millis(50);
 /// The longest pause that a collector may ask for at once.
 const THROTTLE_MAX: Millis = Millis(60_000);
+/// Refusals of the same batch in a row after which it is given up.
+const REFUSALS_MAX: u32 = 3;
+/// Unanswered batches whose order is remembered.
+const UNANSWERED_MAX: usize = 1024;
 
 /// Samples that the backlog lane may send: a token bucket of one second.
 #[derive(Debug)]
@@ -51,6 +61,35 @@ struct Stream {
     awaited: BTreeSet<u64>,
     live: Option<Cursor>,
     backlog: BTreeMap<u64, Cursor>,
+    /// The collector was told of the live epoch.
+    live_is_named: bool,
+    /// The collector answered Hello: that was understood.
+    answered: bool,
+    /// Batches in the order in which they went, oldest first: epoch and sequence.
+    unanswered: VecDeque<(u64, u64)>,
+}
+
+impl Stream {
+    fn sent(&mut self, epoch: u64, seq: u64, spool: &Spool) {
+        if seq > spool.acked(epoch) && self.unanswered.len() < UNANSWERED_MAX {
+            self.unanswered.push_back((epoch, seq));
+        }
+    }
+
+    /// The batch that the collector met first of those that it does not have.
+    fn oldest_unanswered(&mut self, spool: &Spool) -> Option<(u64, u64)> {
+        while self.unanswered.front().is_some_and(|&(epoch, seq)| seq <= spool.acked(epoch)) {
+            self.unanswered.pop_front();
+        }
+        self.unanswered.front().copied()
+    }
+}
+
+/// A batch at which the collector refused the stream, and how often in a row.
+#[derive(Debug)]
+struct Refused {
+    batch: (u64, u64),
+    n_times: u32,
 }
 
 /// See the module's page.
@@ -60,6 +99,7 @@ pub(crate) struct Sender {
     budget: Budget,
     throttled_until: Option<Millis>,
     stream: Option<Stream>,
+    refused: Option<Refused>,
     n_throttled: u64,
 }
 
@@ -67,7 +107,7 @@ impl Sender {
     /// Not connected yet.
     pub(crate) fn new(live_epoch: u64, backfill_samples_per_second: u64) -> Sender {
         let budget = Budget { samples_per_second: backfill_samples_per_second, tokens: 0, filled: Millis::ZERO };
-        Sender { live_epoch, budget, throttled_until: None, stream: None, n_throttled: 0 }
+        Sender { live_epoch, budget, throttled_until: None, stream: None, refused: None, n_throttled: 0 }
     }
 
     /// Another bound for the backlog lane.
@@ -77,13 +117,36 @@ impl Sender {
 
     /// A stream was opened with a Hello that listed `epochs`.
     pub(crate) fn opened(&mut self, epochs: &BTreeSet<u64>) {
-        let live = (!epochs.contains(&self.live_epoch)).then(|| Cursor::at(self.live_epoch, 1));
-        self.stream = Some(Stream { awaited: epochs.clone(), live, backlog: BTreeMap::new() });
+        let live_is_named = epochs.contains(&self.live_epoch);
+        self.stream = Some(Stream {
+            awaited: epochs.clone(),
+            live: (!live_is_named).then(|| Cursor::at(self.live_epoch, 1)),
+            backlog: BTreeMap::new(),
+            live_is_named,
+            answered: false,
+            unanswered: VecDeque::new(),
+        });
     }
 
-    /// The stream ended.
+    /// The stream ended, and with it the pause that was asked for on it.
     pub(crate) fn closed(&mut self) {
         self.stream = None;
+        self.throttled_until = None;
+    }
+
+    /// The collector ended the stream because it calls something that was sent
+    /// malformed. Gives the batch, when it is the same one for the last time.
+    pub(crate) fn refused(&mut self, spool: &Spool) -> Option<(u64, u64)> {
+        // Before the answer to Hello, Hello itself may be what was meant.
+        let stream = self.stream.as_mut().filter(|stream| stream.answered)?;
+        let batch = stream.oldest_unanswered(spool)?;
+        let before = self.refused.take().filter(|refused| refused.batch == batch);
+        let n_times = before.map_or(0, |refused| refused.n_times) + 1;
+        if n_times >= REFUSALS_MAX {
+            return Some(batch);
+        }
+        self.refused = Some(Refused { batch, n_times });
+        None
     }
 
     /// True while a stream is open.
@@ -94,10 +157,11 @@ impl Sender {
     /// A new epoch is live; what is unsent of the one before joins the backlog.
     pub(crate) fn begin_epoch(&mut self, epoch: u64) {
         self.live_epoch = epoch;
-        if let Some(stream) = &mut self.stream
-            && let Some(before) = stream.live.replace(Cursor::at(epoch, 1))
-        {
-            stream.backlog.insert(before.epoch, before);
+        if let Some(stream) = &mut self.stream {
+            stream.live_is_named = false;
+            if let Some(before) = stream.live.replace(Cursor::at(epoch, 1)) {
+                stream.backlog.insert(before.epoch, before);
+            }
         }
     }
 
@@ -106,7 +170,12 @@ impl Sender {
     pub(crate) fn acknowledged(&mut self, epoch: u64, seq: u64, spool: &mut Spool) {
         let resume = self.stream.as_mut().is_some_and(|stream| stream.awaited.remove(&epoch));
         spool.acknowledge(epoch, seq, resume);
-        let Some(stream) = self.stream.as_mut().filter(|_| resume) else { return };
+        let Some(stream) = &mut self.stream else { return };
+        stream.answered = true;
+        stream.oldest_unanswered(spool);
+        if !resume {
+            return;
+        }
         let last = spool.last_seq(epoch).unwrap_or(0);
         let outstanding = last > seq;
         if epoch == self.live_epoch {
@@ -139,14 +208,22 @@ impl Sender {
             && spool.has_next(live)
             && let Some(record) = spool.next(live, wall)
         {
+            let epoch = live.epoch;
+            stream.live_is_named = true;
+            stream.sent(epoch, record.seq, spool);
             return Some(record);
+        }
+        if !stream.live_is_named {
+            return None;
         }
         while let Some(mut oldest) = stream.backlog.first_entry() {
             if !self.budget.allows(now) {
                 return None;
             }
             if let Some(record) = spool.next(oldest.get_mut(), wall) {
+                let epoch = *oldest.key();
                 self.budget.spend(record.n_samples);
+                stream.sent(epoch, record.seq, spool);
                 return Some(record);
             }
             oldest.remove();
@@ -156,15 +233,98 @@ impl Sender {
 
     /// When [`Sender::next`] may give something although nothing new is pushed.
     pub(crate) fn wake_at(&self, now: Millis) -> Option<Millis> {
+        let stream = self.stream.as_ref()?;
         if let Some(until) = self.throttled_until {
             return Some(until);
         }
-        let waiting = self.stream.as_ref().is_some_and(|stream| !stream.backlog.is_empty());
+        let waiting = stream.live_is_named && !stream.backlog.is_empty();
         waiting.then(|| now + BUDGET_REST)
     }
 
     /// Times that a collector asked for a pause.
     pub(crate) fn n_throttled(&self) -> u64 {
         self.n_throttled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spool::Limits;
+    use signalbox_proto::units::Bytes;
+
+    const WALL: UnixMillis = UnixMillis(1_700_000_000_000);
+
+    fn push(spool: &mut Spool, epoch: u64, seq: u64) {
+        let key = spool.wants_key(epoch, Millis(0));
+        let record = Record { key, seq, wall: WALL, n_samples: 1, payload: bytes::Bytes::from_static(b"x") };
+        spool.push(epoch, record, Millis(0));
+    }
+
+    fn spool(dir: &std::path::Path) -> Spool {
+        let limits = Limits { max_size: Bytes::from_mib(64), max_age: Millis::from_mins(60) };
+        Spool::open(dir, limits, WALL).unwrap()
+    }
+
+    #[test]
+    fn the_backlog_waits_until_the_live_epoch_was_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = spool(dir.path());
+        push(&mut spool, 1, 1);
+        push(&mut spool, 1, 2);
+        let mut sender = Sender::new(2, 1000);
+        sender.opened(&BTreeSet::from([1]));
+        sender.acknowledged(1, 0, &mut spool);
+        let now = Millis(1000);
+        assert_eq!(sender.next(&mut spool, now, WALL), None, "the collector would take epoch 1 for the live one");
+        assert_eq!(sender.wake_at(now), None, "only a live batch changes that");
+        push(&mut spool, 2, 1);
+        let mut next = || sender.next(&mut spool, now, WALL).map(|record| record.seq);
+        assert_eq!([next(), next(), next(), next()], [Some(1), Some(1), Some(2), None]);
+    }
+
+    #[test]
+    fn an_epoch_that_begins_on_a_stream_is_not_named_yet() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = spool(dir.path());
+        push(&mut spool, 1, 1);
+        let mut sender = Sender::new(2, 1000);
+        sender.opened(&BTreeSet::from([1, 2]));
+        sender.acknowledged(1, 0, &mut spool);
+        sender.begin_epoch(3);
+        assert_eq!(sender.next(&mut spool, Millis(1000), WALL), None);
+    }
+
+    #[test]
+    fn a_throttle_ends_with_its_stream() {
+        let mut sender = Sender::new(1, 1000);
+        sender.opened(&BTreeSet::new());
+        sender.throttled(Millis(500), Millis(1000));
+        assert_eq!(sender.wake_at(Millis(1000)), Some(Millis(1500)));
+        sender.closed();
+        assert_eq!(sender.wake_at(Millis(2000)), None);
+        sender.opened(&BTreeSet::new());
+        assert_eq!(sender.wake_at(Millis(2000)), None);
+    }
+
+    #[test]
+    fn a_batch_is_given_up_when_it_is_refused_three_times_in_a_row() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = spool(dir.path());
+        (1..=5).for_each(|seq| push(&mut spool, 1, seq));
+        let mut sender = Sender::new(1, 1000);
+        let mut refused_at = |mark: u64, spool: &mut Spool| {
+            sender.opened(&BTreeSet::from([1]));
+            sender.acknowledged(1, mark, spool);
+            while sender.next(spool, Millis(1000), WALL).is_some() {}
+            let given_up = sender.refused(spool);
+            sender.closed();
+            given_up
+        };
+        assert_eq!(refused_at(0, &mut spool), None);
+        assert_eq!(refused_at(0, &mut spool), None);
+        assert_eq!(refused_at(2, &mut spool), None, "progress begins the count again");
+        assert_eq!(refused_at(2, &mut spool), None);
+        assert_eq!(refused_at(2, &mut spool), Some((1, 3)));
     }
 }

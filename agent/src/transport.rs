@@ -24,8 +24,17 @@ pub(crate) enum Incoming {
     Opened,
     /// It said something.
     Message(FromCollector),
-    /// The stream ended, and why. Nothing follows.
-    Closed(String),
+    /// The stream ended. Nothing follows.
+    Closed(Ended),
+}
+
+/// Why a stream ended, as people read it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Ended {
+    /// Nothing is known against what was sent: it is sent again.
+    Lost(String),
+    /// The collector called what was sent malformed: the same bytes will not do better.
+    Invalid(String),
 }
 
 /// The agent's ends of a stream. Dropping it ends the stream.

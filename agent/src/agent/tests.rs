@@ -51,7 +51,12 @@ fn config(dir: &Path) -> Config {
         labels: Labels::default(),
         data_dir: dir.to_owned(),
         spool: Limits { max_size: Bytes::from_mib(64), max_age: Millis(86_400_000) },
-        machine: Machine { interval: Millis(1000), disable: BTreeSet::new(), intervals: BTreeMap::new() },
+        machine: Machine {
+            interval: Millis(1000),
+            disable: BTreeSet::new(),
+            intervals: BTreeMap::new(),
+            network_ignore: Vec::new(),
+        },
         processes: Vec::new(),
         backfill_samples_per_second: 100,
         log_level: LogLevel::Info,
@@ -80,9 +85,22 @@ struct Collector {
     events: Vec<AgentEventKind>,
     hellos: Vec<Hello>,
     n_heartbeats: u64,
+    /// The greatest epoch that it was told of.
+    live_epoch: u64,
+    /// When what it judged as live was sampled.
+    judged_as_live: Vec<UnixMillis>,
+    /// Calls this batch malformed.
+    poison: Option<(u64, u64)>,
+    /// Calls each Hello malformed.
+    refuses_hello: bool,
 }
 
 impl Collector {
+    fn refuse(&mut self) {
+        let remote = self.remote.take().unwrap();
+        remote.incoming.try_send(Incoming::Closed(Ended::Invalid("error is too long".to_owned()))).unwrap();
+    }
+
     fn mark(&self, epoch: u64) -> u64 {
         self.stored.range((epoch, 0)..=(epoch, u64::MAX)).next_back().map_or(0, |(id, _)| id.1)
     }
@@ -102,12 +120,15 @@ impl Collector {
         }
         while let Some(frame) = self.remote.as_mut().and_then(|remote| remote.frames.try_recv().ok()) {
             match read(&frame) {
+                FromAgent::Hello(_) if self.refuses_hello => self.refuse(),
                 FromAgent::Hello(hello) => {
+                    self.live_epoch = hello.epochs.iter().copied().fold(self.live_epoch, u64::max);
                     for &epoch in &hello.epochs {
                         self.say(FromCollector::Ack { epoch, seq: self.mark(epoch) });
                     }
                     self.hellos.push(hello);
                 }
+                FromAgent::Batch(batch) if self.poison == Some((batch.epoch, batch.seq)) => self.refuse(),
                 FromAgent::Batch(batch) => self.take(&batch),
                 FromAgent::Heartbeat => self.n_heartbeats += 1,
                 FromAgent::Goodbye => self.remote = None,
@@ -139,6 +160,10 @@ impl Collector {
                 looks.push(values.get(*looks_ref) as u64);
             })
             .unwrap();
+        self.live_epoch = self.live_epoch.max(batch.epoch);
+        if batch.epoch == self.live_epoch {
+            self.judged_as_live.push(batch.wall);
+        }
         self.arrived.push((batch.epoch, batch.seq));
         if batch.seq > self.mark(batch.epoch) {
             self.stored.insert((batch.epoch, batch.seq), looks);
@@ -253,6 +278,93 @@ fn after_an_outage_live_goes_first_and_the_backlog_follows_in_order() {
     assert!(old.windows(2).all(|pair| pair[1] == pair[0] + 1), "in order");
     assert_eq!(world.agent.spool.n_backlog(), 0);
     world.stored_exactly_once(340);
+}
+
+#[test]
+fn what_an_outage_left_is_never_judged_as_live() {
+    for outage_secs in 300..308 {
+        let mut world = world();
+        world.run(10);
+        world.cut_off();
+        world.run(outage_secs);
+        let before = world.collector.judged_as_live.len();
+        world.collector.up = true;
+        let up = world.clock.wall();
+        world.run(60);
+        let oldest = *world.collector.judged_as_live[before..].iter().min().unwrap();
+        assert!(up.since(oldest) <= BACKLOG_MIN, "a batch {} old was judged as live", up.since(oldest));
+        world.stored_exactly_once(outage_secs + 60);
+    }
+}
+
+#[test]
+fn a_stream_that_ends_during_a_throttle_leaves_no_deadline_behind() {
+    let mut world = world();
+    world.run(5);
+    world.collector.say(FromCollector::Throttle { pause: Millis(10_000), reason: "slow disk".to_owned() });
+    world.settle();
+    world.cut_off();
+    world.settle();
+    world.clock.advance(Millis(11_000));
+    world.settle();
+    assert!(world.agent.next_deadline() > world.clock.mono(), "the agent would be busy");
+}
+
+/// The samples that the collector was told are lost because it refused them.
+fn n_refused(world: &World) -> u64 {
+    let refused = world.collector.events.iter().filter_map(|event| match event {
+        AgentEventKind::SamplesDropped { n_samples, reason, .. } if reason == "refused" => Some(*n_samples),
+        _ => None,
+    });
+    refused.sum()
+}
+
+#[test]
+fn a_live_batch_that_is_refused_each_time_does_not_hold_back_what_follows() {
+    let mut world = world();
+    world.run(10);
+    let epoch = world.collector.arrived[0].0;
+    world.collector.poison = Some((epoch, 15));
+    world.run(120);
+    assert_eq!(world.agent.spool.n_backlog(), 0);
+    let looks = world.collector.looks();
+    let n_lost = looks.last().unwrap() - world.n_looks();
+    assert!((1..60).contains(&n_lost), "{n_lost}");
+    assert_eq!(n_refused(&world), 2 * n_lost, "each loss is told");
+    assert!(world.n_looks() > 100);
+}
+
+#[test]
+fn a_backlog_batch_that_is_refused_each_time_costs_its_segment_only() {
+    let mut world = world();
+    world.run(10);
+    let epoch = world.collector.arrived[0].0;
+    world.cut_off();
+    world.run(900);
+    world.collector.poison = Some((epoch, 20));
+    world.collector.up = true;
+    world.run(240);
+    assert_eq!(world.agent.spool.n_backlog(), 0);
+    let looks = world.collector.looks();
+    let n_lost = looks.last().unwrap() - world.n_looks();
+    assert!((500..600).contains(&n_lost), "{n_lost}");
+    assert_eq!(n_refused(&world), 2 * n_lost);
+    assert!(looks.contains(&19) && looks.contains(&700), "the segment after it arrives");
+}
+
+#[test]
+fn a_refused_hello_costs_no_batch() {
+    let mut world = world();
+    world.run(10);
+    world.cut_off();
+    world.run(20);
+    world.collector.up = true;
+    world.collector.refuses_hello = true;
+    world.run(120);
+    world.collector.refuses_hello = false;
+    world.run(60);
+    world.stored_exactly_once(200);
+    assert_eq!(n_refused(&world), 0);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::own::{Own, OwnCounters};
 use super::testing::{at, sample};
-use super::{Check, machine_checks};
+use super::{Check, DevicePattern, machine_checks};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ fn all(checks: &mut [Box<dyn Check>], mono_ms: u64) -> BTreeMap<String, f64> {
 
 #[test]
 fn this_host_is_plausible() {
-    let mut checks = machine_checks(Path::new("/"));
+    let mut checks = machine_checks(Path::new("/"), &DevicePattern::defaults());
     checks.push(Box::new(Own::new(Arc::new(OwnCounters::default()))));
     let first = all(&mut checks, 1000);
     let second = all(&mut checks, 2000);
@@ -48,7 +48,7 @@ fn this_host_is_plausible() {
 
 #[test]
 fn layouts_stand_still_while_the_host_does() {
-    let mut checks = machine_checks(Path::new("/"));
+    let mut checks = machine_checks(Path::new("/"), &DevicePattern::defaults());
     all(&mut checks, 1000);
     all(&mut checks, 2000);
     let generation = |checks: &[Box<dyn Check>], name: &str| {

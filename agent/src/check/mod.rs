@@ -20,7 +20,7 @@ mod text;
 
 pub use application::find::Pattern;
 pub use application::process::{ProcessSpec, ProcessTable, ProcessWatch, process_checks};
-pub use machine::machine_checks;
+pub use machine::{DevicePattern, machine_checks};
 
 use signalbox_proto::names::Labels;
 use signalbox_proto::units::{Millis, UnixMillis};

@@ -8,7 +8,7 @@ use super::{
     Config, DEFAULT_BACKFILL, DEFAULT_COLLECTOR, DEFAULT_DATA_DIR, DEFAULT_FILE, DEFAULT_INTERVAL, DEFAULT_SPOOL,
     Endpoint, LogFormat, LogLevel, Machine, Overrides, Process, ProcessMatch,
 };
-use crate::check::Pattern;
+use crate::check::{DevicePattern, Pattern};
 use crate::spool::Limits;
 use serde_saphyr::Spanned;
 use signalbox_proto::names::{AgentId, Labels, NameError};
@@ -159,6 +159,9 @@ impl Merged {
         at.scalar("checks.machine.interval", &mut raw.checks.machine.interval, machine.interval)?;
         at.map("checks.machine.intervals", &mut raw.checks.machine.intervals, machine.intervals)?;
         raw.checks.machine.disable.extend(machine.disable);
+        if let Some(own) = machine.network_ignore {
+            raw.checks.machine.network_ignore.get_or_insert_default().extend(own);
+        }
         processes.extend(from.processes.into_iter().map(|process| (path.to_owned(), process)));
         Ok(())
     }
@@ -187,6 +190,10 @@ impl Merged {
                 interval: checks.machine.interval.map_or(interval, |own| own.0),
                 disable: checks.machine.disable.into_iter().collect(),
                 intervals,
+                network_ignore: match checks.machine.network_ignore {
+                    Some(own) => own.into_iter().map(|device| device.0).collect(),
+                    None => DevicePattern::defaults(),
+                },
             },
             processes: processes(self.processes, interval)?,
             backfill_samples_per_second: self.raw.backfill_samples_per_second.map_or(DEFAULT_BACKFILL, |own| own.0),

@@ -9,6 +9,7 @@ mod raw;
 
 pub(crate) use load::{ConfigError, load};
 
+use crate::check::DevicePattern;
 use crate::spool::Limits;
 use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::units::{Bytes, Millis};
@@ -101,6 +102,8 @@ pub(crate) struct Machine {
     pub(crate) disable: BTreeSet<String>,
     /// Checks that look at another pace.
     pub(crate) intervals: BTreeMap<String, Millis>,
+    /// Network devices that are left out.
+    pub(crate) network_ignore: Vec<DevicePattern>,
 }
 
 /// How a process is found.

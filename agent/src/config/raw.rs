@@ -2,6 +2,7 @@
 //! where it stands, so that an error points at line and column.
 
 use super::{Endpoint, INTERVAL_MAX, INTERVAL_MIN, LogFormat, LogLevel, SPOOL_MIN};
+use crate::check::DevicePattern;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_saphyr::Spanned;
 use signalbox_proto::names::AgentId;
@@ -44,6 +45,7 @@ pub(super) struct RawMachine {
     pub(super) interval: Option<Interval>,
     pub(super) disable: Vec<String>,
     pub(super) intervals: BTreeMap<String, Interval>,
+    pub(super) network_ignore: Option<Vec<RawDevice>>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -75,6 +77,9 @@ pub(super) struct RawMatch {
 pub(super) struct RawAgentId(pub(super) AgentId);
 
 #[derive(Debug, Clone)]
+pub(super) struct RawDevice(pub(super) DevicePattern);
+
+#[derive(Debug, Clone)]
 pub(super) struct RawEndpoint(pub(super) Endpoint);
 
 /// Time between two looks: 100 ms to a day.
@@ -93,6 +98,12 @@ pub(super) struct Rate(pub(super) u64);
 impl<'de> Deserialize<'de> for RawAgentId {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         AgentId::parse(&String::deserialize(from)?).map(RawAgentId).map_err(D::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for RawDevice {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        DevicePattern::parse(&String::deserialize(from)?).map(RawDevice).map_err(D::Error::custom)
     }
 }
 

@@ -25,6 +25,7 @@ fn an_empty_file_is_a_whole_configuration() {
         assert_eq!(config.collector.to_string(), DEFAULT_COLLECTOR);
         assert_eq!(config.machine.interval, Millis(1000));
         assert_eq!(config.spool, DEFAULT_SPOOL);
+        assert_eq!(config.machine.network_ignore, DevicePattern::defaults());
     }
 }
 
@@ -33,7 +34,7 @@ fn every_key_is_read() {
     let config = load_text(
         "agent_id: web-1\ncollector: http://[::1]:9000\nlabels: {region: eu, system: pay}\ninterval: 2s\n\
          data_dir: /tmp/x\nspool: {max_size: 64MiB, max_age: 6h}\n\
-         checks:\n  machine:\n    interval: 5s\n    disable: [netstat]\n    intervals: {cpu: 500ms}\n\
+         checks:\n  machine:\n    interval: 5s\n    disable: [netstat]\n    intervals: {cpu: 500ms}\n    network_ignore: ['tap*', eth9]\n\
          processes:\n  - {name: db, match: {unit: postgresql.service}}\n  - {name: web, match: {name: nginx}, interval: 10s}\n\
          backfill_samples_per_second: 5000\nlog: {level: debug, format: json}\n",
     )
@@ -44,6 +45,8 @@ fn every_key_is_read() {
     assert_eq!(config.spool, Limits { max_size: Bytes::from_mib(64), max_age: Millis(6 * 3_600_000) });
     assert_eq!(config.machine.interval, Millis(5000));
     assert_eq!(config.machine.intervals["cpu"], Millis(500));
+    let ignored = ["tap*", "eth9"].map(|text| DevicePattern::parse(text).unwrap());
+    assert_eq!(config.machine.network_ignore, ignored);
     assert_eq!(config.processes[0].interval, Millis(2000));
     assert_eq!(config.processes[1].by, ProcessMatch::Name("nginx".to_owned()));
     assert_eq!((config.backfill_samples_per_second, config.log_format), (5000, LogFormat::Json));
@@ -64,6 +67,7 @@ fn a_refusal_names_file_line_column_and_remedy() {
     refuses("spool:\n  max_size: 1MiB\n", &["agent.yaml:2:13:", "must be at least 4MiB"]);
     refuses("interval: 1ms\n", &["agent.yaml:1:11:", "interval 1ms must be 100ms to 1d"]);
     refuses("agent_id: web 1\n", &["agent.yaml:1:11:", "must be 1 to 128 of"]);
+    refuses("checks:\n  machine:\n    network_ignore: ['*x']\n", &["agent.yaml:3:22:", "write for example veth*"]);
     refuses("a: [\n", &["agent.yaml:"]);
     refuses("processes:\n  - {name: a, match: {pattern: '('}}\n", &["agent.yaml:2:5:", "no regular expression"]);
     refuses("processes:\n  - {name: a, match: {}}\n", &["agent.yaml:2:5:", "exactly one of"]);

@@ -16,11 +16,19 @@ pub(crate) enum Reason {
     DiskFailed,
     /// The batch would not fit into a message.
     TooLarge,
+    /// The collector called a batch malformed each time that it came.
+    Refused,
 }
 
 impl Reason {
-    const ALL: [Reason; 5] =
-        [Reason::SpoolFull, Reason::SpoolAge, Reason::SpoolCorrupt, Reason::DiskFailed, Reason::TooLarge];
+    const ALL: [Reason; 6] = [
+        Reason::SpoolFull,
+        Reason::SpoolAge,
+        Reason::SpoolCorrupt,
+        Reason::DiskFailed,
+        Reason::TooLarge,
+        Reason::Refused,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -29,6 +37,7 @@ impl Reason {
             Reason::SpoolCorrupt => "spool_corrupt",
             Reason::DiskFailed => "disk_failed",
             Reason::TooLarge => "too_large",
+            Reason::Refused => "refused",
         }
     }
 }

@@ -43,6 +43,14 @@ impl Ring {
         self.of(epoch).find(|record| record.seq == seq)
     }
 
+    /// Takes the record with this sequence out.
+    pub(crate) fn remove(&mut self, epoch: u64, seq: u64) -> Option<Record> {
+        let at = self.records.iter().position(|(own, record)| (*own, record.seq) == (epoch, seq))?;
+        let (_, record) = self.records.remove(at)?;
+        self.bytes -= record.payload.len();
+        Some(record)
+    }
+
     /// Records of an epoch, oldest first.
     pub(crate) fn of(&self, epoch: u64) -> impl Iterator<Item = &Record> {
         self.records.iter().filter(move |(own, _)| *own == epoch).map(|(_, record)| record)

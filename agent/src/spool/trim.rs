@@ -14,8 +14,9 @@ const REPLAY_WINDOW: Millis = Millis::from_mins(10);
 const REPLAY_MAX: Bytes = Bytes::from_mib(64);
 /// Share of the file system that the spool may take: one part in so many.
 const FILE_SYSTEM_PART: u64 = 10;
-/// Segments kept at most: no more epochs than a Hello may list.
-const SEGMENTS_MAX: usize = EPOCHS_PER_HELLO_MAX;
+/// Segments kept at most: no more epochs than a Hello may list, with room for the one
+/// that begins, for those in memory and for the live one.
+const SEGMENTS_MAX: usize = EPOCHS_PER_HELLO_MAX - 64;
 
 impl Spool {
     /// Removes what may go. Whole segments, the oldest first; never the one being
@@ -81,9 +82,30 @@ impl Spool {
                 }
             }
             self.losses.add(reason, n_samples, from, segment.last_wall);
-            tracing::error!(n_samples, reason = ?reason, "spool dropped its oldest segment");
+            tracing::error!(n_samples, reason = ?reason, "spool dropped a segment");
         }
         self.remove_file(&path);
+    }
+
+    /// Drops the segment that holds a batch which the collector never takes, and what
+    /// memory holds of it. What follows begins with a key batch.
+    pub(crate) fn refuse(&mut self, epoch: u64, seq: u64) {
+        tracing::error!(epoch, seq, "the collector refuses a batch each time; its segment is dropped");
+        if self.newest.as_ref().is_some_and(|(own, record)| *own == epoch && record.seq >= seq) {
+            self.newest = None;
+        }
+        if let Some(record) = self.ring.remove(epoch, seq) {
+            self.losses.add(Reason::Refused, record.n_samples.into(), record.wall, record.wall);
+            return;
+        }
+        let holds =
+            self.segments.range((epoch, 0)..=(epoch, seq)).next_back().map(|(&id, segment)| (id, segment.last_seq));
+        let Some((id, _)) = holds.filter(|&(_, last_seq)| last_seq >= seq) else { return };
+        if self.is_written(id) {
+            self.writer = None;
+            self.unsynced = super::Unsynced::default();
+        }
+        self.drop_segment(id, Reason::Refused);
     }
 
     fn file_system_share(&self) -> Bytes {

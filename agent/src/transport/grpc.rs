@@ -1,15 +1,16 @@
 //! The stream over gRPC (HTTP/2). One task per stream, on the agent's only thread.
 
-use super::{Incoming, Link, Remote, Transport, link};
+use super::{Ended, Incoming, Link, Remote, Transport, link};
 use crate::config::Endpoint;
 use crate::sampler::chain;
 use crate::wire::{self, Frame, FromCollector};
 use signalbox_proto::units::Millis;
 use std::error::Error;
+use thiserror::Error;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
-use tonic::{Request, Status, client};
+use tonic::{Code, Request, Status, client};
 
 /// A connection that does not stand by then is given up.
 const CONNECT_TIMEOUT: Millis = Millis(5000);
@@ -36,12 +37,13 @@ async fn run(endpoint: String, remote: Remote) {
         ended = stream(&endpoint, frames, &incoming) => ended,
         () = incoming.closed() => return,
     };
-    let why = match ended {
-        Ok(()) => "the collector ended the stream".to_owned(),
-        Err(error) => chain(error.as_ref()),
+    let ended = match ended {
+        Ok(()) => Ended::Lost("the collector ended the stream".to_owned()),
+        Err(error) if is_invalid(error.as_ref()) => Ended::Invalid(chain(error.as_ref())),
+        Err(error) => Ended::Lost(chain(error.as_ref())),
     };
     // The agent may be gone; then nobody needs to know.
-    let _ = incoming.send(Incoming::Closed(why)).await;
+    let _ = incoming.send(Incoming::Closed(ended)).await;
 }
 
 type Fault = Box<dyn Error + Send + Sync>;
@@ -72,8 +74,19 @@ async fn stream(
 }
 
 /// A status as people read it.
+#[derive(Debug, Error)]
+#[error("{code}: {message}")]
+struct Told {
+    code: Code,
+    message: String,
+}
+
 fn told(status: Status) -> Fault {
-    format!("{}: {}", status.code(), status.message()).into()
+    Told { code: status.code(), message: status.message().to_owned() }.into()
+}
+
+fn is_invalid(error: &(dyn Error + Send + Sync + 'static)) -> bool {
+    error.downcast_ref::<Told>().is_some_and(|told| told.code == Code::InvalidArgument)
 }
 
 /// Sends frames as they are; reads what a collector says.
@@ -112,5 +125,17 @@ impl Decoder for FrameCodec {
 
     fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<FromCollector>, Status> {
         wire::decode_response(bytes).map(Some).map_err(|error| Status::internal(format!("decode response: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_malformed_message_is_told_apart() {
+        assert!(is_invalid(told(Status::invalid_argument("error is too long")).as_ref()));
+        assert!(!is_invalid(told(Status::failed_precondition("a batch is missing")).as_ref()));
+        assert_eq!(told(Status::aborted("x")).to_string(), format!("{}: x", Code::Aborted));
     }
 }

@@ -24,18 +24,19 @@ mod uname;
 mod vmstat;
 
 use crate::check::Check;
+pub use network::DevicePattern;
 use std::path::Path;
 
 /// All machine checks. `root` is `/`, or a host's root seen from a container, or a
-/// tree of a test.
-pub fn machine_checks(root: &Path) -> Vec<Box<dyn Check>> {
+/// tree of a test; `ignore` are the network devices that are left out.
+pub fn machine_checks(root: &Path, ignore: &[DevicePattern]) -> Vec<Box<dyn Check>> {
     vec![
         Box::new(cpu::Cpu::new(root)),
         Box::new(load::Load::new(root)),
         Box::new(memory::Memory::new(root)),
         Box::new(disk::Disk::new(root)),
         Box::new(filesystem::Filesystem::new(root)),
-        Box::new(network::Network::new(root)),
+        Box::new(network::Network::new(root, ignore)),
         Box::new(pressure::Pressure::new(root)),
         Box::new(filefd::FileFd::new(root)),
         Box::new(vmstat::VmStat::new(root)),

@@ -4,6 +4,9 @@
 //! is (one small read a device); when it changes, or after 30 s, the others are read
 //! again, so that a link that fails shows at the next sample and a quiet host pays
 //! for one file per device.
+//!
+//! Devices that come and go with containers and virtual machines are left out: each
+//! would bring a set of series of its own, and its traffic shows at the host's too.
 
 use super::link::Link;
 use crate::check::columns::{Adder, Columns, Fingerprint};
@@ -38,6 +41,7 @@ const ERRORS: [usize; 4] = [2, 3, 10, 11];
 
 /// Watches network devices.
 pub(crate) struct Network {
+    ignore: Vec<DevicePattern>,
     class: PathBuf,
     file: KeptFile,
     devices: Roster<Memory>,
@@ -51,9 +55,10 @@ struct Memory {
 }
 
 impl Network {
-    /// `root` is `/`, or a tree like it.
-    pub(crate) fn new(root: &Path) -> Network {
+    /// `root` is `/`, or a tree like it. Devices that one of `ignore` means are left out.
+    pub(crate) fn new(root: &Path, ignore: &[DevicePattern]) -> Network {
         Network {
+            ignore: ignore.to_vec(),
             class: root.join("sys/class/net"),
             file: KeptFile::new(root.join("proc/net/dev")),
             devices: Roster::new(),
@@ -63,11 +68,12 @@ impl Network {
 
     /// Returns how many devices were left out.
     fn read_counters(&mut self, now: Millis, values: &mut Vec<f64>) -> Result<u64, CheckError> {
-        let (class, devices) = (&self.class, &mut self.devices);
+        let (class, devices, ignore) = (&self.class, &mut self.devices, &self.ignore);
         devices.begin();
         let mut n_left_out = 0;
         self.file.read(|text| {
-            for (n, line) in lines(text).filter_map(Line::parse).enumerate() {
+            let told = |line: &&[u8]| !split(line).is_some_and(|(name, _)| ignore.iter().any(|own| own.means(name)));
+            for (n, line) in lines(text).filter(told).filter_map(Line::parse).enumerate() {
                 if n >= DEVICES_MAX {
                     n_left_out += 1;
                     continue;
@@ -144,23 +150,68 @@ impl Memory {
     }
 }
 
+/// The bytes that a pattern may have; the kernel keeps 15 of a device's name.
+const PATTERN_MAX_BYTES: usize = 64;
+/// Devices of containers and virtual machines.
+const IGNORED: [&str; 8] = ["veth*", "docker*", "br-*", "cali*", "cni*", "flannel*", "virbr*", "vnet*"];
+
+/// Which devices are meant: a name, or how names begin, with `*` behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DevicePattern {
+    text: String,
+    is_prefix: bool,
+}
+
+impl DevicePattern {
+    /// Parses `eth0` or `veth*`.
+    ///
+    /// # Errors
+    /// A sentence with the reason.
+    pub fn parse(pattern: &str) -> Result<DevicePattern, String> {
+        let text = pattern.strip_suffix('*').unwrap_or(pattern);
+        if pattern.is_empty() || pattern.len() > PATTERN_MAX_BYTES || text.contains('*') {
+            return Err(format!(
+                "network device {pattern:?} must be 1 to {PATTERN_MAX_BYTES} bytes with * at most at the end; \
+                 write for example veth*"
+            ));
+        }
+        Ok(DevicePattern { text: text.to_owned(), is_prefix: text.len() < pattern.len() })
+    }
+
+    /// What is left out unless the operator says otherwise.
+    pub fn defaults() -> Vec<DevicePattern> {
+        IGNORED.iter().map(|text| DevicePattern::parse(text).expect("the defaults are patterns")).collect()
+    }
+
+    fn means(&self, name: &[u8]) -> bool {
+        let text = self.text.as_bytes();
+        if self.is_prefix { name.starts_with(text) } else { name == text }
+    }
+}
+
 struct Line<'a> {
     name: &'a [u8],
     counters: [u64; COUNTERS.len()],
 }
 
+/// Name and numbers. Old kernels put no blank after the colon, and an alias has a
+/// colon of its own.
+fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
+    let line = line.trim_ascii_start();
+    let colon = line.iter().rposition(|byte| *byte == b':')?;
+    Some((&line[..colon], &line[colon + 1..]))
+}
+
 impl Line<'_> {
-    /// `  eth0: 108868692 6290 …`; the two lines of headings have no such form. Old
-    /// kernels put no blank after the colon, and an alias has a colon of its own.
+    /// `  eth0: 108868692 6290 …`; the two lines of headings have no such form.
     fn parse(line: &[u8]) -> Option<Line<'_>> {
-        let line = line.trim_ascii_start();
-        let colon = line.iter().rposition(|byte| *byte == b':')?;
-        let mut fields = Fields::new(&line[colon + 1..]);
+        let (name, numbers) = split(line)?;
+        let mut fields = Fields::new(numbers);
         let mut counters = [0; COUNTERS.len()];
         for counter in &mut counters {
             *counter = fields.number()?;
         }
-        Some(Line { name: &line[..colon], counters })
+        Some(Line { name, counters })
     }
 }
 
@@ -172,6 +223,10 @@ mod tests {
     const HEADINGS: &str = "Inter-|   Receive                                                |  Transmit\n face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n";
     const ETH0: &str = "  eth0: 1000 10    1    2    0     0          0         3     2000    20    4    5    0     0       0          0\n";
 
+    fn network(tree: &Tree) -> Network {
+        Network::new(tree.root(), &DevicePattern::defaults())
+    }
+
     fn tree(lines: &str) -> Tree {
         Tree::new(&[("proc/net/dev", &format!("{HEADINGS}{lines}"))])
     }
@@ -181,7 +236,7 @@ mod tests {
         let tree = tree(&format!(
             "    lo:    3193      29    0    0    0     0          0         0     3193      29    0    0    0     0       0          0\n{ETH0}"
         ));
-        let series = tree.sample(&mut Network::new(tree.root()), at(0)).unwrap();
+        let series = tree.sample(&mut network(&tree), at(0)).unwrap();
         assert_eq!(series[r#"node_network_receive_bytes_total{device="eth0"}"#], 1000.0);
         assert_eq!(series[r#"node_network_receive_multicast_total{device="eth0"}"#], 3.0);
         assert_eq!(series[r#"node_network_transmit_drop_total{device="eth0"}"#], 5.0);
@@ -192,13 +247,30 @@ mod tests {
     #[test]
     fn errors_and_drops_of_both_directions_make_a_rate() {
         let tree = tree(ETH0);
-        let mut network = Network::new(tree.root());
+        let mut network = network(&tree);
         tree.sample(&mut network, at(0)).unwrap();
         tree.write("proc/net/dev", &format!("{HEADINGS}{}", ETH0.replace("1    2    0", "4    5    0")));
         let rate = r#"signalbox_network_errors_per_second{device="eth0"}"#;
         assert_eq!(tree.sample(&mut network, at(2000)).unwrap()[rate], 3.0);
         tree.write("proc/net/dev", &format!("{HEADINGS}{ETH0}"));
         assert_eq!(tree.sample(&mut network, at(3000)).unwrap()[rate], 0.0, "a counter that was reset is no error");
+    }
+
+    #[test]
+    fn devices_of_containers_and_virtual_machines_are_left_out() {
+        let ignored = ["veth1a2b", "docker0", "br-9f", "cali12", "cni0", "flannel.1", "virbr0", "vnet3"];
+        let all: String = ignored.iter().chain(&["eth0", "br0"]).map(|name| ETH0.replace("eth0", name)).collect();
+        let tree = tree(&all);
+        let devices = |network: &mut Network| {
+            let series = tree.sample(network, at(0)).unwrap();
+            let bytes = series.keys().filter_map(|key| key.strip_prefix("node_network_receive_bytes_total"));
+            bytes.map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(devices(&mut network(&tree)), [r#"{device="br0"}"#, r#"{device="eth0"}"#]);
+        assert_eq!(devices(&mut Network::new(tree.root(), &[])).len(), 10);
+        let own = DevicePattern::parse("eth0").unwrap();
+        assert_eq!(devices(&mut Network::new(tree.root(), &[own])).len(), 9, "a list replaces the defaults");
+        assert!(DevicePattern::parse("ve*th").is_err() && DevicePattern::parse("").is_err());
     }
 
     #[test]
@@ -217,7 +289,7 @@ mod tests {
         for (name, text) in [("operstate", "up\n"), ("mtu", "1400\n"), ("flags", "0x1003\n"), ("speed", "-1\n")] {
             tree.write(&format!("sys/class/net/eth0/{name}"), text);
         }
-        let mut network = Network::new(tree.root());
+        let mut network = network(&tree);
         let series = tree.sample(&mut network, at(0)).unwrap();
         assert_eq!(series[r#"node_network_up{device="eth0"}"#], 1.0);
         assert_eq!(series[r#"node_network_mtu_bytes{device="eth0"}"#], 1400.0);
@@ -237,7 +309,7 @@ mod tests {
         let tree = tree(ETH0);
         tree.write("sys/class/net/eth0/operstate", "up\n");
         tree.write("sys/class/net/eth0/mtu", "1400\n");
-        let mut network = Network::new(tree.root());
+        let mut network = network(&tree);
         tree.sample(&mut network, at(0)).unwrap();
         tree.write("sys/class/net/eth0/mtu", "9000\n");
         let mtu = r#"node_network_mtu_bytes{device="eth0"}"#;
