@@ -63,7 +63,7 @@ fn bound(kind: &mut AgentEventKind) {
 }
 
 /// Cuts a text to at most so many bytes, between two characters.
-pub(crate) fn cut(text: &mut String, max_bytes: usize) {
+fn cut(text: &mut String, max_bytes: usize) {
     text.truncate(text.floor_char_boundary(max_bytes));
 }
 
