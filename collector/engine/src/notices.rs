@@ -37,9 +37,11 @@ impl Work<'_> {
         let Some(incident) = self.incidents.get_mut(&number) else { return };
         incident.n_transitions += 1;
         if let Some(reason) = snooze {
-            if !is_end(transition) {
-                incident.untold.get_or_insert_with(|| transition.to_owned());
-            }
+            // The first bad news, or the end of what somebody was told before.
+            let end = is_end(transition);
+            let older = incident.untold.take().filter(|older| !end && !is_end(older));
+            let worth_telling = !end || !incident.told.is_empty();
+            incident.untold = older.or_else(|| worth_telling.then(|| transition.to_owned()));
             return self.ledger_only(number, transition, Outcome::Suppressed, &reason);
         }
         incident.untold = None;
@@ -230,7 +232,7 @@ impl Work<'_> {
 }
 
 /// True for what ends an incident for those who were told of it.
-fn is_end(transition: &str) -> bool {
+pub(crate) fn is_end(transition: &str) -> bool {
     matches!(transition, "restored" | "closed")
 }
 

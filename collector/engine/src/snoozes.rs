@@ -1,9 +1,10 @@
 //! Snoozes: somebody said not to be told, about what, until when and why.
 //!
 //! A snooze changes no level and no history. What it kept quiet and is still bad
-//! when it ends is told then.
+//! when it ends is told then; so is the end of what was told before it began.
 
 use crate::due::DueKey;
+use crate::notices::is_end;
 use crate::state::Incident;
 use crate::work::Work;
 use signalbox_proto::api::Snooze;
@@ -83,7 +84,9 @@ impl Work<'_> {
         self.wake_snooze(id);
         for number in self.incidents.keys() {
             let Some(incident) = self.incidents.get(&number) else { continue };
-            let Some(untold) = incident.untold.clone().filter(|_| incident.is_open()) else { continue };
+            let Some(untold) = incident.untold.clone().filter(|untold| incident.is_open() || is_end(untold)) else {
+                continue;
+            };
             if self.snooze_over(number).is_none() {
                 self.tell(number, &untold);
             }
