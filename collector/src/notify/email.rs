@@ -213,12 +213,14 @@ fn system_time(at: UnixMillis) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(ms)
 }
 
-/// `[RED] INC-17 title`, `[GREEN] INC-17 restored: title`, `[TEST] title`.
+/// `[RED] INC-17 title`, `[GREEN] INC-17 restored: title`, `[CLOSED] INC-17 title`,
+/// `[TEST] title`.
 fn subject(notice: &Notice) -> String {
     let tag = notice.level.word().to_uppercase();
     let title = one_line(&notice.title, SUBJECT_MAX_CHARS);
     let subject = match notice.transition.as_str() {
         "test" => title,
+        "closed" => format!("[CLOSED] {} {title}", notice.incident),
         "raised" => format!("[{tag}] {} {title}", notice.incident),
         transition => format!("[{tag}] {} {transition}: {title}", notice.incident),
     };
@@ -235,7 +237,11 @@ fn body(notice: &Notice, external_url: &str) -> String {
     };
     line("", &notice.title);
     line("", &notice.why);
-    line("", &format!("{} (was {}), {}", notice.level, notice.was, notice.transition));
+    if notice.transition == "closed" {
+        line("", &format!("closed while {}, not restored", notice.was));
+    } else {
+        line("", &format!("{} (was {}), {}", notice.level, notice.was, notice.transition));
+    }
     line("\nTo do:    ", &notice.sop);
     line("Owner:    ", &notice.owner);
     line("Item:     ", if notice.item.is_empty() { &notice.entity } else { &notice.item });
@@ -315,6 +321,16 @@ mod tests {
         assert_eq!(header(&second, "Subject"), "Subject: [GREEN] INC-17 restored: / on web1 is 97 % full");
         assert_eq!(header(&first, "References"), header(&second, "References"));
         assert_ne!(header(&first, "Message-ID"), header(&second, "Message-ID"));
+    }
+
+    #[test]
+    fn a_closed_incident_is_neither_alarm_nor_restored() {
+        let mut closed = notice();
+        (closed.transition, closed.was, closed.why) =
+            ("closed".to_owned(), closed.level, "closed: rule removed".to_owned());
+        assert_eq!(subject(&closed), "[CLOSED] INC-17 / on web1 is 97 % full");
+        let body = body(&closed, "http://x");
+        assert!(body.contains("\nclosed: rule removed\nclosed while red, not restored\n"), "{body}");
     }
 
     #[test]

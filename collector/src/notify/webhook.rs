@@ -169,7 +169,7 @@ struct Alert<'a> {
 
 /// The body: pure, the same for every attempt of a notice.
 pub(crate) fn render(receiver: &str, notice: &Notice, external_url: &str) -> String {
-    let resolved = notice.transition == "restored";
+    let resolved = matches!(notice.transition.as_str(), "restored" | "closed");
     let status = if resolved { "resolved" } else { "firing" };
     let labels = labels(notice);
     let annotations = annotations(notice);
@@ -368,6 +368,19 @@ mod tests {
         for kept in ["labels", "startsAt", "fingerprint"] {
             assert_eq!(raised[kept], restored[kept], "{kept}");
         }
+    }
+
+    #[test]
+    fn a_closed_incident_is_resolved_though_it_was_never_restored() {
+        let mut closed = notice();
+        (closed.transition, closed.was, closed.why) =
+            ("closed".to_owned(), closed.level, "closed: rule removed".to_owned());
+        let body: serde_json::Value = serde_json::from_str(&render("hook", &closed, "http://x")).unwrap();
+        let alert = &body["alerts"][0];
+        assert_eq!((&alert["status"], &body["status"]), (&"resolved".into(), &"resolved".into()));
+        assert_eq!(alert["endsAt"], utc(closed.at));
+        assert_eq!(alert["labels"]["level"], "red");
+        assert_eq!(alert["annotations"]["why"], "closed: rule removed");
     }
 
     #[test]
