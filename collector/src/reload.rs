@@ -52,7 +52,7 @@ pub(crate) async fn run(
     mut requests: mpsc::Receiver<Request>,
 ) {
     while let Some(request) = requests.recv().await {
-        let outcome = reload(&config, &inbox, &notifiers).await;
+        let outcome = reload(&config, &shared, &inbox, &notifiers).await;
         let text = match &outcome {
             Ok(version) => {
                 tracing::info!(version, "rules, entities and channels are in force");
@@ -69,16 +69,36 @@ pub(crate) async fn run(
     }
 }
 
-async fn reload(config: &Config, inbox: &Inbox, notifiers: &Notifiers) -> Result<String, Vec<Finding>> {
+async fn reload(
+    config: &Config,
+    shared: &Shared,
+    inbox: &Inbox,
+    notifiers: &Notifiers,
+) -> Result<String, Vec<Finding>> {
     let own = config.clone();
     let checked = tokio::task::spawn_blocking(move || check(&own)).await;
     let checked = checked.map_err(|error| vec![config::refusal(error)])??;
     let version = checked.rules.version.clone();
-    // Channels first: a route of the new rules may need a new one.
-    notifiers.configure(&checked.files)?;
-    let (reply, in_force) = oneshot::channel();
-    let message = Message::Rules { rules: checked.rules, files: checked.files, reply };
-    inbox.send(message).await.map_err(|error| vec![config::refusal(HandleError::from(error))])?;
-    in_force.await.map_err(|_| vec![config::refusal(HandleError::StoreFull)])?;
+    // Made before the rules, in force after them: nothing is left half done when the
+    // store refuses. A notice that comes between the two is tried again a second later.
+    let channels = notifiers.prepare(&checked.files)?;
+    put_in_force(shared, inbox, &checked).await.map_err(|error| vec![config::refusal(error)])?;
+    notifiers.put_in_force(channels);
     Ok(version)
+}
+
+/// The rules are in force, durably, when this returns well.
+///
+/// # Errors
+/// [`HandleError::StoreFull`] or [`HandleError::Stopping`]: the old ones still are.
+pub(crate) async fn put_in_force(shared: &Shared, inbox: &Inbox, checked: &Checked) -> Result<(), HandleError> {
+    let old = shared.files();
+    let (reply, in_force) = oneshot::channel();
+    let (rules, files) = (Arc::clone(&checked.rules), Arc::clone(&checked.files));
+    inbox.send(Message::Rules { rules, files, reply }).await?;
+    in_force.await.map_err(|_| {
+        // The writer shows the files before it commits.
+        shared.set_files(old);
+        HandleError::StoreFull
+    })
 }

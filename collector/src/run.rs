@@ -28,15 +28,19 @@ use signalbox_proto::units::{Bytes, Millis};
 use signalbox_tsdb::retention::Limits;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
 
 /// Notices that wait for the notifier, and its reports that wait for the writer.
 const NOTICES_MAX: usize = 1024;
 /// Reloads that wait for each other.
 const RELOADS_MAX: usize = 8;
+/// Between two attempts to put the first rules in force.
+const RULES_RETRY: Duration = Duration::from_secs(1);
 /// Everything must have ended this long after SIGTERM.
 const DRAIN: Millis = Millis::from_secs(12);
 
@@ -189,12 +193,15 @@ async fn serve(
     };
 
     let mut ended = start_writer(&config, &shared, writer, outbox, tail)?;
-    let (reply, in_force) = oneshot::channel();
-    let rules = Message::Rules { rules: checked.rules, files: checked.files, reply };
-    inbox.send(rules).await.map_err(|error| RunError::System { what: "put rules in force", why: error.to_string() })?;
-    if in_force.await.is_err() && ended.try_recv().is_ok() {
-        return Err(RunError::System { what: "put rules in force", why: "the writer ended".to_owned() });
-    }
+    let router = http::router(http::App::new(handle.clone(), Arc::clone(&notifiers)));
+    let mut web_stop = stopping.clone();
+    let operators = async move {
+        let stopped = async move {
+            let _gone = web_stop.wait_for(|stop| *stop).await;
+        };
+        http::serve(web, router, stopped).await
+    };
+    let operators = put_rules_in_force(&shared, &inbox, checked, &mut ended, operators).await?;
 
     let channels = Arc::clone(&notifiers);
     tokio::spawn(async move { channels.run(notices).await });
@@ -204,11 +211,6 @@ async fn serve(
     tokio::spawn(telemetry::report(Arc::clone(&shared), inbox.clone(), stopping.clone()));
     let connections = accept::run(grpc, stopping.clone());
     let agents = tokio::spawn(ingest::serve(Arc::clone(&shared), inbox.clone(), connections, stopping.clone()));
-    let router = http::router(http::App::new(handle.clone(), notifiers));
-    let mut web_stop = stopping.clone();
-    let operators = tokio::spawn(http::serve(web, router, async move {
-        let _gone = web_stop.wait_for(|stop| *stop).await;
-    }));
     shared.set_ready(true);
     tell_systemd(sd_notify::NotifyState::Ready);
     tracing::info!(http = %config.listen_http, grpc = %config.listen_grpc, "the collector is ready");
@@ -237,6 +239,43 @@ async fn serve(
 }
 
 type Ended = oneshot::Receiver<Result<(), StoreError>>;
+
+/// What the writer ended with; its thread says nothing when it panics.
+fn ended_with(outcome: Result<Result<(), StoreError>, oneshot::error::RecvError>) -> Result<(), StoreError> {
+    let gone = StoreError::Failed { what: "write".to_owned(), why: "the writer's thread panicked".to_owned() };
+    outcome.unwrap_or(Err(gone))
+}
+
+/// Returns once the first rules are in force: without them nothing is judged, and
+/// a collector that judges nothing must not call itself ready. While the store
+/// refuses them operators are served already, and see why.
+async fn put_rules_in_force(
+    shared: &Shared,
+    inbox: &Inbox,
+    checked: Checked,
+    ended: &mut Ended,
+    operators: impl Future<Output = ()> + Send + 'static,
+) -> Result<JoinHandle<()>, RunError> {
+    let mut operators = Some(operators);
+    let mut serving = None;
+    loop {
+        let outcome = reload::put_in_force(shared, inbox, &checked).await;
+        let Err(error) = outcome else { break };
+        let text = format!("no rules are in force, nothing is judged: {error}");
+        shared.set_problem(Problem::NoRules, Some(text));
+        serving = serving.or_else(|| operators.take().map(tokio::spawn));
+        tokio::select! {
+            outcome = &mut *ended => {
+                ended_with(outcome)?;
+                return Err(RunError::System { what: "put rules in force", why: error.to_string() });
+            }
+            () = tokio::time::sleep(RULES_RETRY) => {}
+        }
+    }
+    shared.set_problem(Problem::NoRules, None);
+    let operators = serving.or_else(|| operators.take().map(tokio::spawn));
+    Ok(operators.expect("spawned here or above"))
+}
 
 fn start_writer(
     config: &Config,
@@ -282,15 +321,18 @@ async fn wait(handle: &Handle, ended: &mut Ended) -> Option<Result<(), StoreErro
     loop {
         tokio::select! {
             outcome = &mut *ended => {
-                let gone = StoreError::Failed { what: "write".to_owned(), why: "the writer's thread panicked".to_owned() };
-                return Some(outcome.unwrap_or(Err(gone)));
+                return Some(ended_with(outcome));
             }
             Some(()) = next(&mut term) => return None,
             Some(()) = next(&mut int) => return None,
             Some(()) = next(&mut hup) => {
-                if let Err(findings) = handle.reload().await {
-                    tracing::error!("reload is refused, the old configuration stays: {}", summary(&findings));
-                }
+                // On its own: a reload that waits must not keep SIGTERM waiting.
+                let handle = handle.clone();
+                tokio::spawn(async move {
+                    if let Err(findings) = handle.reload().await {
+                        tracing::error!("reload is refused, the old configuration stays: {}", summary(&findings));
+                    }
+                });
             }
         }
     }

@@ -75,6 +75,8 @@ pub(crate) enum Problem {
     SeriesLimit,
     /// A configuration was refused and the old one is in force.
     Reload,
+    /// The store has not taken the first rules.
+    NoRules,
     /// Rows that cannot be read.
     Damage,
 }

@@ -63,14 +63,27 @@ impl Notifiers {
     /// # Errors
     /// What is wrong with the files; the old channels then stay in force.
     pub fn configure(&self, files: &BTreeMap<String, String>) -> Result<(), Vec<Finding>> {
+        self.put_in_force(self.prepare(files)?);
+        Ok(())
+    }
+
+    /// The channels of these files, ready to be put in force. Changes nothing.
+    ///
+    /// # Errors
+    /// What is wrong with the files.
+    pub(crate) fn prepare(&self, files: &BTreeMap<String, String>) -> Result<Prepared, Vec<Finding>> {
+        prepare(files, &self.external_url)
+    }
+
+    /// These channels are in force from here on. Must be called in a runtime.
+    pub(crate) fn put_in_force(&self, prepared: Prepared) {
         let mut channels = BTreeMap::new();
-        for (name, notifier) in prepare(files, &self.external_url)? {
+        for (name, notifier) in prepared {
             let lanes = self.open(&name, notifier);
             channels.insert(name, lanes);
         }
         // A guard poisoned by a panic elsewhere still guards whole channels: they are swapped in one step.
         *self.channels.write().unwrap_or_else(PoisonError::into_inner) = channels;
-        Ok(())
     }
 
     /// Names of the channels in force, sorted.
@@ -152,7 +165,8 @@ pub fn check(files: &BTreeMap<String, String>) -> Result<(), Vec<Finding>> {
     prepare(files, "http://localhost").map(|_| ())
 }
 
-type Prepared = Vec<(String, Arc<dyn Notifier>)>;
+/// Channels by name, checked.
+pub(crate) type Prepared = Vec<(String, Arc<dyn Notifier>)>;
 
 fn prepare(files: &BTreeMap<String, String>, external_url: &str) -> Result<Prepared, Vec<Finding>> {
     let channels = config::parse(files)?;
