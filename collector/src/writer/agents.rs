@@ -44,7 +44,7 @@ pub(crate) struct AgentEntry {
     pub(crate) marks: BTreeMap<u64, u64>,
     /// Open lanes by epoch.
     pub(crate) lanes: BTreeMap<u64, LaneEntry>,
-    /// The greatest epoch that it ever named: only this one is live.
+    /// The greatest epoch that its stream named: only this one is live.
     pub(crate) live_epoch: u64,
     /// Series under its name.
     pub(crate) n_series: usize,

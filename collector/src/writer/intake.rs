@@ -153,7 +153,9 @@ impl Taker<'_> {
         }
         entry.stream = Some(Arc::clone(stream));
         entry.boot_id.clone_from(&hello.boot_id);
-        entry.live_epoch = hello.epochs.iter().copied().fold(entry.live_epoch, u64::max);
+        // Not remembered from stream to stream: a clock that was ahead once, and set
+        // back, would leave all later epochs of the agent unjudged.
+        go_live(entry, hello.epochs.iter().copied().max().unwrap_or(0));
         Ok(hello.epochs.iter().map(|&epoch| (epoch, entry.marks.get(&epoch).copied().unwrap_or(0))).collect())
     }
 
@@ -178,14 +180,18 @@ impl Taker<'_> {
             return Err(Fault::Replaced);
         };
         let (epoch, seq) = (batch.epoch, batch.seq);
-        let mark = entry.marks.get(&epoch).copied().unwrap_or(0);
-        if seq <= mark {
-            // Its state is in the lane already, from when it came first.
-            metrics::counter!("signalbox_batches_duplicate_total").increment(1);
-            self.out.acks.push((Arc::clone(stream), epoch, mark));
-            return Ok(());
+        if epoch > entry.live_epoch {
+            go_live(entry, epoch);
         }
-        entry.live_epoch = entry.live_epoch.max(epoch);
+        let mark = entry.marks.get(&epoch).copied().unwrap_or(0);
+        let is_known = seq <= mark;
+        if is_known {
+            metrics::counter!("signalbox_batches_duplicate_total").increment(1);
+            if !is_needed_again(entry, epoch, seq, mark, self.at) {
+                self.out.acks.push((Arc::clone(stream), epoch, mark));
+                return Ok(());
+            }
+        }
         open_lane(entry, epoch, self.shared)?;
         let refs = map_series(entry, &batch, self.shared, &mut self.out.commit)?;
         let record = Record {
@@ -202,10 +208,14 @@ impl Taker<'_> {
         let entry = self.agents.find(stream.agent()).expect("found above");
         let key = Journal { agent: entry.no, epoch, seq }.encode();
         self.out.commit.put(Family::Journal, key, record.encode());
+        self.out.touched.push((entry.no, epoch));
+        self.out.acks.push((Arc::clone(stream), epoch, seq.max(mark)));
+        if is_known {
+            // Judged when it came first; readers merge the samples that are there twice.
+            return Ok(());
+        }
         entry.marks.insert(epoch, seq);
         self.out.marks.insert((entry.no, epoch), seq);
-        self.out.touched.push((entry.no, epoch));
-        self.out.acks.push((Arc::clone(stream), epoch, seq));
         let (agent, live) = (entry.id.clone(), epoch == entry.live_epoch);
         for event in batch.events {
             self.out.event(self.at, Event::Agent { agent: agent.clone(), event });
@@ -255,6 +265,28 @@ impl Taker<'_> {
         metrics::counter!("signalbox_samples_refused_total").increment(appended.n_refused);
         metrics::counter!("signalbox_samples_outside_total").increment(appended.n_outside);
         Ok(ticks)
+    }
+}
+
+/// True for a batch that is stored, but whose lane was forgotten (or lost a row)
+/// since: what follows it is a difference to values that nobody holds any more, so
+/// the lane is built again from the key batch on.
+fn is_needed_again(entry: &mut AgentEntry, epoch: u64, seq: u64, mark: u64, at: UnixMillis) -> bool {
+    let held = entry.lanes.get_mut(&epoch).map_or(0, |lane| {
+        lane.last_received = at;
+        lane.cell.read().lane.seq()
+    });
+    held < mark && seq > held
+}
+
+/// Only this epoch is judged from here on. Its shapes are learnt anew, since the
+/// engine is told of layouts by the live epoch alone.
+fn go_live(entry: &mut AgentEntry, epoch: u64) {
+    if entry.live_epoch != epoch {
+        entry.live_epoch = epoch;
+        if let Some(lane) = entry.lanes.get_mut(&epoch) {
+            lane.shapes.clear();
+        }
     }
 }
 
@@ -376,5 +408,63 @@ pub(crate) fn announce(
     sieve.note(series, is_watched);
     if is_watched {
         tell(series, Arc::new(labels));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::memory::MemoryStore;
+    use crate::telemetry::Telemetry;
+    use signalbox_proto::clock::ManualClock;
+
+    const AT: UnixMillis = UnixMillis(1_700_000_000_000);
+
+    fn hello(epochs: &[u64]) -> (Hello, Arc<StreamOut>) {
+        let agent = AgentId::parse("web1").unwrap();
+        let stream = Arc::new(StreamOut::new(agent.clone()));
+        let (epochs, checks) = (epochs.to_vec(), Vec::new());
+        let (boot_id, version, labels) = ("boot".to_owned(), "1".to_owned(), Labels::default());
+        (Hello { agent, boot_id, version, labels, capabilities: Vec::new(), epochs, wall: AT, checks }, stream)
+    }
+
+    fn batch(epoch: u64) -> Batch {
+        Batch {
+            epoch,
+            seq: 1,
+            wall: AT,
+            mono: signalbox_proto::units::Millis(0),
+            key: true,
+            series: Vec::new(),
+            shapes: Vec::new(),
+            columns: Vec::new().into(),
+            results: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_live_epoch_is_that_of_the_stream_and_not_of_an_earlier_life() {
+        let (clock, store) = (Arc::new(ManualClock::at(AT)), Arc::new(MemoryStore::default()));
+        let shared = Shared::new(clock, store, Telemetry::default());
+        let engine = Engine::restore([]).unwrap();
+        let (mut agents, mut sieve) = (Agents::default(), Sieve::default());
+        let out = Intake::default();
+        let mut taker = Taker { shared: &shared, engine: &engine, agents: &mut agents, sieve: &mut sieve, at: AT, out };
+        let live = |taker: &mut Taker<'_>| taker.agents.iter().next().unwrap().live_epoch;
+        let connect = |taker: &mut Taker<'_>, epochs: &[u64]| {
+            let (hello, stream) = hello(epochs);
+            taker.admit(&hello, &stream).unwrap();
+            stream
+        };
+        connect(&mut taker, &[9000]);
+        assert_eq!(live(&mut taker), 9000);
+        let stream = connect(&mut taker, &[]);
+        let _refused_or_not = taker.batch(&stream, batch(100));
+        assert_eq!(live(&mut taker), 100, "its clock was ahead in an earlier life");
+        let _refused_or_not = taker.batch(&stream, batch(99));
+        assert_eq!(live(&mut taker), 100, "an older epoch is backlog");
+        let _refused_or_not = taker.batch(&stream, batch(101));
+        assert_eq!(live(&mut taker), 101);
     }
 }

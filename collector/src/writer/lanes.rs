@@ -80,6 +80,12 @@ impl Writer {
         }
     }
 
+    /// Free space fell under its floor, or rose above it: the next turn tells the
+    /// engine that silence is nobody's fault.
+    pub fn pause_ingest(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+    }
+
     /// Asks every agent to wait: free space is under the floor.
     pub fn throttle_all(&self, reason: &str) {
         for stream in self.agents.iter().filter_map(|entry| entry.stream.as_ref()) {

@@ -101,6 +101,11 @@ pub struct Writer {
     must_announce: bool,
     /// The store refused a commit and is not open again.
     is_refused: bool,
+    /// The engine has not heard yet that agents could not be heard.
+    must_start: bool,
+    /// Agents are asked to wait, and what the engine was told of it.
+    is_paused: bool,
+    told_paused: bool,
     /// When opening it again was last tried.
     reopen_tried: UnixMillis,
     published_at: UnixMillis,
@@ -141,6 +146,9 @@ impl Writer {
             turn: restored.turn,
             must_announce: false,
             is_refused: false,
+            must_start: false,
+            is_paused: false,
+            told_paused: false,
             reopen_tried: UnixMillis::MIN,
             published_at: UnixMillis::MIN,
             publish_every: Millis::ZERO,
@@ -193,8 +201,13 @@ impl Writer {
         self.sieve.begin(self.turn + 1);
         let at = turn.at;
         let mut out = Intake { commit: std::mem::take(&mut self.housekeeping), ..Intake::default() };
-        if turn.started {
+        let started = std::mem::take(&mut self.must_start) || turn.started;
+        if started {
             out.event(at, Event::CollectorStarted);
+        }
+        let paused = self.is_paused;
+        if std::mem::replace(&mut self.told_paused, paused) != paused || (started && paused) {
+            out.event(at, Event::IngestPaused { paused });
         }
         if std::mem::take(&mut self.must_announce) {
             self.announce_stored(&mut out, at);

@@ -20,7 +20,12 @@ impl Writer {
         tracing::error!("the disk is full: a turn was refused and nothing of it kept, agents will send it again");
         metrics::counter!("signalbox_turns_refused_total").increment(1);
         self.is_refused = true;
+        // Whatever the turn said is lost, and agents' words stay unheard meanwhile:
+        // their silence must not count against them.
+        self.must_start = true;
         self.shared.set_throttled(true);
+        // Lanes ran ahead of the disk; readers see committed samples only.
+        self.shared.catalogue_mut().lanes.clear();
         let text = "the disk is full: nothing is ingested until there is space again";
         self.shared.set_problem(Problem::StoreFull, Some(text.to_owned()));
         let fault = Fault::Refused(text.to_owned());
@@ -62,10 +67,16 @@ impl Writer {
             Err(error) => return Err(error),
         }
         let restored = restore::tables(&self.shared, self.series_max, at)?;
+        if restored.turn != self.turn {
+            let why = format!("turn {} was decided last, the store holds turn {}", self.turn, restored.turn);
+            return Err(StoreError::Failed { what: "open the store again".to_owned(), why });
+        }
         self.agents = restored.agents;
-        self.turn = restored.turn;
         self.is_refused = false;
         self.must_announce = true;
+        // Words of notifiers may have been lost: notices without an answer are
+        // offered again, under their keys.
+        self.notices_behind = true;
         self.shared.set_throttled(false);
         self.shared.set_problem(Problem::StoreFull, None);
         tracing::info!("there is space again: the store is open and ingest goes on");

@@ -15,6 +15,8 @@ const PAUSE: Millis = Millis::from_secs(5);
 pub(crate) struct Stamper {
     at: UnixMillis,
     mono: Millis,
+    /// A millisecond whose half was not walked yet.
+    is_half_owed: bool,
 }
 
 /// One stamp.
@@ -28,14 +30,21 @@ pub(crate) struct Stamp {
 
 impl Stamper {
     pub(crate) fn new(wall: UnixMillis, mono: Millis) -> Stamper {
-        Stamper { at: wall, mono }
+        Stamper { at: wall, mono, is_half_owed: false }
     }
 
     pub(crate) fn next(&mut self, wall: UnixMillis, mono: Millis) -> Stamp {
         let passed = Millis(mono.0.saturating_sub(self.mono.0));
         let was_paused = passed > PAUSE || wall.since(self.at) > PAUSE;
         self.mono = mono;
-        self.at = if wall >= self.at { wall } else { self.at + Millis(passed.0 / 2) };
+        if wall >= self.at {
+            (self.at, self.is_half_owed) = (wall, false);
+        } else {
+            // Turns of 1 ms would lose every half, and time would stand still.
+            let halves = passed.0.saturating_add(u64::from(self.is_half_owed));
+            self.at = self.at + Millis(halves / 2);
+            self.is_half_owed = halves % 2 == 1;
+        }
         Stamp { at: self.at, was_paused }
     }
 }
@@ -55,5 +64,12 @@ mod tests {
         assert_eq!(next(5_000, 2000), (11_500, false), "set back: half speed");
         assert_eq!(next(20_000, 3000), (20_000, true), "set ahead: followed, and told");
         assert_eq!(next(26_000, 9000), (26_000, true), "stopped");
+    }
+
+    #[test]
+    fn time_goes_on_at_half_speed_in_turns_of_a_millisecond_too() {
+        let mut stamper = Stamper::new(UnixMillis(10_000), Millis(0));
+        let last = (1..=1000).map(|mono| stamper.next(UnixMillis(5_000), Millis(mono)).at).last();
+        assert_eq!(last, Some(UnixMillis(10_500)));
     }
 }

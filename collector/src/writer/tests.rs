@@ -430,3 +430,55 @@ proptest! {
         prop_assert_eq!(&run(false, &[]), &judged_one_by_one);
     }
 }
+
+#[test]
+fn a_backlog_goes_on_after_its_lane_was_forgotten() {
+    let (mut rig, mut old) = connected();
+    let mut sent = Vec::new();
+    for _ in 0..5 {
+        rig.pass(1000);
+        let batch = old.batch(rig.at, &[3.0]);
+        sent.push(batch.clone());
+        rig.turn(vec![Message::Batch { stream: Arc::clone(&old.stream), batch }]);
+    }
+    let mut live = TestAgent { epoch: 2, ..TestAgent::new("web1") };
+    let (hello, _marks) = live.hello(rig.at);
+    rig.turn(vec![hello]);
+    for _ in 0..3 {
+        rig.pass(200_000);
+        let message = live.message(rig.at, &[4.0]);
+        rig.turn(vec![message]);
+        rig.writer.tidy(rig.at);
+        rig.turn(Vec::new());
+    }
+    let entry = rig.writer.agents.find(&live.id).unwrap();
+    assert!(!entry.lanes.contains_key(&1), "the old lane was forgotten");
+    assert_eq!(entry.marks.get(&1), Some(&5));
+
+    // The agent sends again from the key batch, then what is new.
+    sent.push(old.batch(sent[4].wall.shifted(1000), &[5.0]));
+    let again = |batch: &Batch| Message::Batch { stream: Arc::clone(&live.stream), batch: batch.clone() };
+    rig.turn(sent.iter().map(again).collect());
+    assert!(!live.stream.is_ended(), "a delta has its lane again");
+    assert_eq!(rig.writer.agents.find(&live.id).unwrap().marks.get(&1), Some(&6));
+    let values: Vec<_> = rig.points("load")[0].iter().map(|point| point.value).collect();
+    assert_eq!(values, [3.0, 3.0, 3.0, 3.0, 3.0, 5.0, 4.0, 4.0, 4.0], "each once");
+}
+
+#[test]
+fn agents_that_a_full_store_could_not_hear_are_not_lost() {
+    let (mut rig, mut agent) = connected();
+    let message = agent.message(rig.at, &[1.0]);
+    rig.turn(vec![message]);
+    rig.store.set_full(true);
+    let message = agent.message(rig.at, &[2.0]);
+    assert_eq!(rig.turn(vec![message]), Outcome::Refused);
+    for _ in 0..10 {
+        rig.pass(30_000);
+        let _refused = rig.turn(Vec::new());
+    }
+    rig.store.set_full(false);
+    rig.pass(2000);
+    assert_eq!(rig.turn(Vec::new()), Outcome::Committed);
+    assert_eq!(rig.board().incidents, [], "five minutes of deafness are nobody's incident");
+}

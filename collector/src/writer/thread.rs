@@ -59,7 +59,9 @@ pub(crate) fn run(
     let mut started = true;
     loop {
         let now = clock.wall();
-        let due = writer.next_due().map_or(TICK_EVERY, |due| due.since(now)).min(TICK_EVERY);
+        // A store that is closed is tried again by the second; deadlines wait for it.
+        let deadline = writer.next_due().filter(|_| !writer.is_refused());
+        let due = deadline.map_or(TICK_EVERY, |due| due.since(now)).min(TICK_EVERY);
         let due = due.min(Millis(TICK_EVERY.0.saturating_sub(now.since(ticked_at).0)));
         // A due instant that has just passed must not make the loop spin.
         let (messages, is_closed) = gather(outbox, due.max(Millis(1)), shared, limits);
@@ -85,7 +87,7 @@ pub(crate) fn run(
                 gauged_at = stamp.at;
                 writer.gauge();
             }
-            watch_space(&writer, shared, limits);
+            watch_space(&mut writer, shared, limits);
         }
         if outcome == Outcome::Stop || is_closed {
             return tail.write(writer.turn(), clock.mono());
@@ -130,7 +132,7 @@ fn urgent(message: &Message) -> bool {
     matches!(message, Message::Command { .. } | Message::Connected { .. } | Message::Rules { .. } | Message::Stop)
 }
 
-fn watch_space(writer: &Writer, shared: &Shared, limits: &Limits) {
+fn watch_space(writer: &mut Writer, shared: &Shared, limits: &Limits) {
     let Ok(status) = rustix::fs::statvfs(&limits.data_dir) else { return };
     let space = Space {
         free: Bytes(status.f_bavail.saturating_mul(status.f_frsize)),
@@ -151,6 +153,7 @@ fn watch_space(writer: &Writer, shared: &Shared, limits: &Limits) {
     if is_low {
         writer.throttle_all("free space of the collector is under its floor");
     }
+    writer.pause_ingest(is_low || writer.is_refused());
     shared.set_throttled(is_low || writer.is_refused());
     shared.set_problem(Problem::DiskLow, text);
 }
