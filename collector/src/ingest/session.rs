@@ -20,8 +20,9 @@ use tonic::{Status, Streaming};
 const HELLO: Duration = Duration::from_secs(30);
 /// Between two looks whether ingest may go on.
 const THROTTLED: Duration = Duration::from_millis(250);
-/// Batches held while ingest waits; an agent that sends on is told to come back later.
-const HELD_MAX: usize = 64;
+/// Batches held while ingest waits, then the stream is not read. The first lets the
+/// heartbeats behind it through; what comes after them may be one more.
+const HELD_MAX: usize = 2;
 
 /// One stream.
 pub(super) struct Session {
@@ -56,19 +57,20 @@ impl Session {
     }
 
     pub(super) async fn run(self, mut said: Streaming<StreamRequest>, mut stop: watch::Receiver<bool>) {
-        let greeted = tokio::select! {
-            greeted = self.greet(&mut said) => greeted,
+        let hello = tokio::select! {
+            hello = hello(&mut said) => hello,
             _ = stop.wait_for(|stop| *stop) => Err(stopping()),
         };
-        let stream = match greeted {
-            Ok(stream) => stream,
+        let hello = match hello {
+            Ok(hello) => hello,
             Err(status) => return self.refuse(status).await,
         };
+        let stream = Arc::new(StreamOut::new(hello.agent.clone()));
         let end = tokio::select! {
-            end = self.listen(&mut said, &stream) => end,
-            status = self.answer(&stream) => End::Fault(status),
+            end = self.converse(hello, &mut said, &stream) => end,
             _ = stop.wait_for(|stop| *stop) => End::Stopping,
         };
+        // From here on the writer may know the stream: whatever ended it, the writer is told.
         let (goodbye, status) = match end {
             End::Closed => (None, None),
             End::Goodbye(reason) => (Some(reason), None),
@@ -90,17 +92,21 @@ impl Session {
         let _gone = self.answers.send(Err(status)).await;
     }
 
-    /// Hello, and where to resume.
-    async fn greet(&self, said: &mut Streaming<StreamRequest>) -> Result<Arc<StreamOut>, Status> {
-        let first = tokio::time::timeout(HELLO, said.message()).await;
-        let first = first.map_err(|_| Status::deadline_exceeded("no Hello within 30 s"))??;
-        let Some(Said::Hello(hello)) = first.and_then(|first| first.message) else {
-            return Err(Status::failed_precondition("the first message of a stream must be Hello"));
-        };
-        let hello = Hello::try_from(hello).map_err(|error| Status::invalid_argument(error.to_string()))?;
-        let stream = Arc::new(StreamOut::new(hello.agent.clone()));
+    /// All that follows Hello.
+    async fn converse(&self, hello: Hello, said: &mut Streaming<StreamRequest>, stream: &Arc<StreamOut>) -> End {
+        if let Err(status) = self.greet(hello, stream).await {
+            return End::Fault(status);
+        }
+        tokio::select! {
+            end = self.listen(said, stream) => end,
+            status = self.answer(stream) => End::Fault(status),
+        }
+    }
+
+    /// Where to resume.
+    async fn greet(&self, hello: Hello, stream: &Arc<StreamOut>) -> Result<(), Status> {
         let (reply, marks) = oneshot::channel();
-        let message = Message::Connected { hello, stream: Arc::clone(&stream), reply };
+        let message = Message::Connected { hello, stream: Arc::clone(stream), reply };
         self.inbox.send(message).await.map_err(|_| stopping())?;
         let marks: Marks = marks
             .await
@@ -109,7 +115,7 @@ impl Session {
         for (epoch, seq) in marks {
             self.say(Answer::Ack(v1::Ack { epoch, seq })).await?;
         }
-        Ok(stream)
+        Ok(())
     }
 
     async fn say(&self, answer: Answer) -> Result<(), Status> {
@@ -140,7 +146,7 @@ impl Session {
         let mut held = std::collections::VecDeque::new();
         loop {
             let next = tokio::select! {
-                next = said.message() => Some(next),
+                next = said.message(), if held.len() < HELD_MAX => Some(next),
                 () = tokio::time::sleep(THROTTLED), if !held.is_empty() => None,
             };
             let message = match next {
@@ -160,11 +166,7 @@ impl Session {
                 Ok(None) => None,
                 Err(status) => return End::Fault(status),
             };
-            if self.shared.is_throttled() {
-                if held.len() > HELD_MAX {
-                    return End::Fault(Status::resource_exhausted("the collector's disk is low, try again later"));
-                }
-            } else {
+            if !self.shared.is_throttled() {
                 while let Some(batch) = held.pop_front() {
                     if self.inbox.send(batch).await.is_err() {
                         return End::Fault(stopping());
@@ -195,6 +197,16 @@ impl Session {
             None => Err(Status::invalid_argument("a message of a kind that this collector does not know")),
         }
     }
+}
+
+/// The first message of a stream.
+async fn hello(said: &mut Streaming<StreamRequest>) -> Result<Hello, Status> {
+    let first = tokio::time::timeout(HELLO, said.message()).await;
+    let first = first.map_err(|_| Status::deadline_exceeded("no Hello within 30 s"))??;
+    let Some(Said::Hello(hello)) = first.and_then(|first| first.message) else {
+        return Err(Status::failed_precondition("the first message of a stream must be Hello"));
+    };
+    Hello::try_from(hello).map_err(|error| Status::invalid_argument(error.to_string()))
 }
 
 /// A message in domain form.
