@@ -4,12 +4,13 @@
 //! the samples up to it. Of the running engine only the item's name is used: which
 //! series it means, and which rule.
 
+use crate::config::refusal;
 use crate::handle::HandleError;
 use crate::query::{QueryLimits, Reader};
 use crate::shared::Shared;
-use crate::store::{Family, Store, keys};
+use crate::store::{Commit, Family, KeyValue, Stats, Store, StoreError, Visit, after_prefix, keys};
 use crate::writer::intake::HOST;
-use crate::writer::restore::{engine_rows, engine_rows_at};
+use crate::writer::restore::engine_rows_at;
 use signalbox_engine::config;
 use signalbox_engine::decision::Table;
 use signalbox_engine::event::SeriesId;
@@ -20,7 +21,9 @@ use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::SeriesId as StoredId;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Samples that a proof shows: the last ones up to the instant.
 const SAMPLES: usize = 120;
@@ -29,13 +32,77 @@ const SAMPLES_SPAN: Millis = Millis::from_mins(60);
 
 type Rows = Vec<(Table, Vec<u8>, Vec<u8>)>;
 
+/// How long a proof or a check may wait for its turn, and how long a proof may read.
+const TIMEOUT: Millis = Millis::from_secs(30);
+
+/// A place among all that read on blocking threads, queries included.
+async fn permit(shared: &Shared) -> Result<OwnedSemaphorePermit, HandleError> {
+    let permit = Arc::clone(shared.queries()).acquire_owned();
+    let permit = tokio::time::timeout(TIMEOUT.std(), permit).await;
+    permit.map_err(|_| HandleError::Busy)?.map_err(|_| HandleError::Busy)
+}
+
+/// Reads of the store that end at a deadline, since a blocking thread cannot be
+/// stopped from outside.
+struct Timed<'a> {
+    shared: &'a Shared,
+    /// On the monotonic clock.
+    deadline: Millis,
+}
+
+impl Timed<'_> {
+    fn is_over(&self) -> bool {
+        self.shared.clock().mono() > self.deadline
+    }
+}
+
+impl Store for Timed<'_> {
+    fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
+        self.shared.store().commit(commit)
+    }
+
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.shared.store().get(family, key)
+    }
+
+    fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        let mut is_over = false;
+        let mut timed = |key: &[u8], value: &[u8]| {
+            is_over = self.is_over();
+            if is_over { ControlFlow::Break(()) } else { visit(key, value) }
+        };
+        self.shared.store().scan(family, from, to, &mut timed)?;
+        if is_over {
+            let why = format!("it took longer than {TIMEOUT}");
+            return Err(StoreError::Failed { what: "read what was known then".to_owned(), why });
+        }
+        Ok(())
+    }
+
+    fn last(&self, family: Family, from: &[u8], to: &[u8]) -> Result<Option<KeyValue>, StoreError> {
+        self.shared.store().last(family, from, to)
+    }
+
+    fn reopen(&self) -> Result<(), StoreError> {
+        self.shared.store().reopen()
+    }
+
+    fn stats(&self) -> Stats {
+        self.shared.store().stats()
+    }
+}
+
 /// Explains on a blocking thread.
 pub(crate) async fn run(shared: Arc<Shared>, item: String, at: Option<UnixMillis>) -> Result<Explanation, HandleError> {
+    let permit = permit(&shared).await?;
     let task = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
         let at = at.unwrap_or_else(|| shared.now());
         let located = locate(&shared, &item)?;
-        let rows = rows_at(&**shared.store(), at)?;
-        let ruleset = rules_of(&**shared.store(), &rows)?;
+        let store = Timed { shared: &shared, deadline: shared.clock().mono() + TIMEOUT };
+        let late = |error| if store.is_over() { HandleError::TimedOut(TIMEOUT) } else { error };
+        let rows = rows_at(&store, at).map_err(late)?;
+        let ruleset = rules_of(&store, &rows)?;
         let samples = samples(&shared, &located, at)?;
         let facts = Facts { at, item: &located, ruleset, rows, samples: &samples };
         explain(facts).map_err(|error| HandleError::NotFound(error.to_string()))
@@ -62,9 +129,16 @@ fn locate(shared: &Shared, id: &str) -> Result<Located, HandleError> {
 /// Rows of verdicts as they stood; those that are only added to carry their instant.
 fn rows_at(store: &dyn Store, at: UnixMillis) -> Result<Rows, HandleError> {
     let stood = engine_rows_at(store, at).map_err(store_error)?;
-    let stands = engine_rows(store).map_err(store_error)?;
-    let timeless = stands.into_iter().filter(|row| matches!(row.table, Table::Ledger | Table::Feeds));
-    Ok(stood.into_iter().chain(timeless).filter_map(|row| Some((row.table, row.key, row.value?))).collect())
+    let mut rows: Rows = stood.into_iter().filter_map(|row| Some((row.table, row.key, row.value?))).collect();
+    for table in [Table::Ledger, Table::Feeds] {
+        let prefix = keys::state(table, &[]);
+        let mut visit = |key: &[u8], value: &[u8]| {
+            rows.push((table, key[prefix.len()..].to_vec(), value.to_vec()));
+            ControlFlow::Continue(())
+        };
+        store.scan(Family::State, &prefix, &after_prefix(&prefix), &mut visit).map_err(store_error)?;
+    }
+    Ok(rows)
 }
 
 /// The rules that were in force when these rows stood.
@@ -91,7 +165,12 @@ fn samples(shared: &Shared, item: &Located, at: UnixMillis) -> Result<Vec<(UnixM
 
 /// What files of rules would be found to be, against the series that exist.
 pub(crate) async fn check_rules(shared: Arc<Shared>, files: BTreeMap<String, String>) -> RulesReport {
+    let permit = match permit(&shared).await {
+        Ok(permit) => permit,
+        Err(busy) => return RulesReport { findings: vec![refusal(busy)], ..RulesReport::default() },
+    };
     let task = tokio::task::spawn_blocking(move || {
+        let _permit = permit;
         let (rules, mut findings) = config::parse(&files);
         let Some(rules) = rules else { return RulesReport { findings, ..RulesReport::default() } };
         let mut selected = BTreeSet::new();
@@ -111,5 +190,6 @@ pub(crate) async fn check_rules(shared: Arc<Shared>, files: BTreeMap<String, Str
         }
         RulesReport { n_rules: rules.rules.len(), n_selected: selected.len(), findings }
     });
-    task.await.unwrap_or_default()
+    // An empty report would say that all is well.
+    task.await.unwrap_or_else(|error| RulesReport { findings: vec![refusal(error)], ..RulesReport::default() })
 }

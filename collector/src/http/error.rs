@@ -66,7 +66,7 @@ impl IntoResponse for Failure {
 impl From<HandleError> for Failure {
     fn from(error: HandleError) -> Failure {
         let (status, remedy) = match &error {
-            HandleError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "try again in a moment"),
+            HandleError::Busy | HandleError::TimedOut(_) => (StatusCode::SERVICE_UNAVAILABLE, "try again in a moment"),
             HandleError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "try again when the collector is back"),
             HandleError::StoreFull => (StatusCode::INSUFFICIENT_STORAGE, "free space on the collector's volume"),
             HandleError::NotFound(_) => (StatusCode::NOT_FOUND, "signalbox status lists what there is"),
