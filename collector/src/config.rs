@@ -191,7 +191,7 @@ impl Config {
             retention_max: check.size("retention.max_bytes", max_bytes, 16)?,
             series_max: raw.limits.series.unwrap_or(signalbox_tsdb::index::SERIES_DEFAULT_MAX),
             inbox_max: check.size("limits.inbox", raw.limits.inbox.as_deref(), 8)?.unwrap_or(Bytes::from_mib(64)),
-            log_level: raw.log.level.unwrap_or_else(|| "info".to_owned()),
+            log_level: check.log_level(raw.log.level)?,
             log_format: raw.log.format,
         })
     }
@@ -269,6 +269,23 @@ impl Check<'_> {
         Ok(address)
     }
 
+    fn log_level(&self, text: Option<String>) -> Result<String, ConfigError> {
+        let text = text.unwrap_or_else(|| "info".to_owned());
+        // The filter takes any bare word for the name of a target, and so a mistyped
+        // level for one that logs nothing.
+        let is_level = |word: &str| word.parse::<tracing::level_filters::LevelFilter>().is_ok();
+        let stray = text.split(',').map(str::trim).find(|word| !word.contains(['=', '[']) && !is_level(word));
+        let filter = tracing_subscriber::EnvFilter::builder().parse(&text);
+        match (stray, filter) {
+            (Some(word), _) => Err(self.refuse(
+                "log.level",
+                format!("{word:?} is no level; write error, warn, info, debug or trace, or target=level"),
+            )),
+            (None, Err(error)) => Err(self.refuse("log.level", format!("{text:?}: {error}"))),
+            (None, Ok(_)) => Ok(text),
+        }
+    }
+
     fn size(&self, key: &'static str, text: Option<&str>, min_mib: u64) -> Result<Option<Bytes>, ConfigError> {
         let Some(text) = text else { return Ok(None) };
         let size = parse_size(text).map_err(|why| self.refuse(key, why))?;
@@ -329,6 +346,8 @@ mod tests {
         assert!(refused("listen_grpc: here").contains("write for example 127.0.0.1:8441"));
         assert!(refused("memory: 64").contains("has no unit"));
         assert!(refused("memory: 1MiB").contains("16MiB"));
+        assert!(refused("log: {level: inof}").contains("log.level") && parse("log: {level: a=debug,info}").is_ok());
+        assert!(refused("log: {level: a=loud}").contains("log.level"));
         assert!(refused("retention: {raw: 1s}").contains("not between 1h"));
     }
 }

@@ -88,7 +88,8 @@ fn summary(findings: &[Finding]) -> String {
 /// Log lines go to standard error.
 pub fn start_log(config: &Config) {
     use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_new(&config.log_level).unwrap_or_else(|_| EnvFilter::new("info"));
+    // Checked when the configuration was read.
+    let filter = EnvFilter::new(&config.log_level);
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // In one process the first log wins.
     let _second = match config.log_format {
