@@ -105,7 +105,9 @@ impl Email {
     }
 }
 
-/// What a mail sent address by address came to: told if anybody was.
+/// What a mail sent address by address came to: told if anybody was. An address
+/// refused for the moment is then not tried again, since a second attempt would be a
+/// second mail to those who have it.
 fn summed_up(accepted: &[String], errors: &[String], retry: bool) -> DeliveryOutcome {
     let errors = one_line(&errors.join("; "), ANSWER_MAX_CHARS);
     match accepted.first() {
