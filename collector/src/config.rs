@@ -346,7 +346,7 @@ mod tests {
         assert!(refused("listen_grpc: here").contains("write for example 127.0.0.1:8441"));
         assert!(refused("memory: 64").contains("has no unit"));
         assert!(refused("memory: 1MiB").contains("16MiB"));
-        assert!(refused("log: {level: inof}").contains("log.level") && parse("log: {level: a=debug,info}").is_ok());
+        assert!(refused("log: {level: inof}").contains("log.level") && parse("log: {level: \"a=debug,info\"}").is_ok());
         assert!(refused("log: {level: a=loud}").contains("log.level"));
         assert!(refused("retention: {raw: 1s}").contains("not between 1h"));
     }
