@@ -34,6 +34,7 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
+[ -n "$data" ] || { echo "error: --data is empty: name a folder" >&2; exit 64; }
 case "$http$grpc" in *[!0-9]*) die "ports are numbers: --http $http --grpc $grpc" ;; esac
 
 # A pid file names a process only while that process runs our binary.

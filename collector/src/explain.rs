@@ -11,12 +11,13 @@ use crate::shared::Shared;
 use crate::store::{Commit, Family, KeyValue, Stats, Store, StoreError, Visit, after_prefix, keys};
 use crate::writer::intake::HOST;
 use crate::writer::restore::engine_rows_at;
+use signalbox_engine::board::Board;
 use signalbox_engine::config;
 use signalbox_engine::decision::Table;
 use signalbox_engine::event::SeriesId;
 use signalbox_engine::explain::{Facts, Located, explain, rules_version, ruleset_source};
 use signalbox_engine::rule::Ruleset;
-use signalbox_proto::api::{Explanation, Finding, RulesReport};
+use signalbox_proto::api::{Explanation, Finding, Item, RulesReport};
 use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::SeriesId as StoredId;
@@ -31,6 +32,9 @@ const SAMPLES: usize = 120;
 const SAMPLES_SPAN: Millis = Millis::from_mins(60);
 
 type Rows = Vec<(Table, Vec<u8>, Vec<u8>)>;
+
+/// Items that are named when several match.
+const CANDIDATES_MAX: usize = 10;
 
 /// How long a proof or a check may wait for its turn, and how long a proof may read.
 const TIMEOUT: Millis = Millis::from_secs(30);
@@ -114,16 +118,36 @@ fn store_error(error: impl ToString) -> HandleError {
     HandleError::Store(error.to_string())
 }
 
-/// The series and rule of an item that the board knows.
+/// The series and rule of an item that the board knows: by its whole id, or by a
+/// part that only one has.
 fn locate(shared: &Shared, id: &str) -> Result<Located, HandleError> {
     let absent = || HandleError::NotFound(format!("there is no item {id:?}"));
     let board = shared.board();
-    let item = board.item(id).ok_or_else(absent)?;
+    let item = match board.item(id) {
+        Some(item) => item,
+        None => only_one(&board, id)?,
+    };
     let pairs: Vec<_> = item.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let labels = Labels::series(&item.metric, &pairs).map_err(|_| absent())?;
     let series = shared.index().get(&labels).ok_or_else(absent)?;
     let agent = labels.get(HOST).and_then(|host| AgentId::parse(host).ok()).ok_or_else(absent)?;
     Ok(Located { agent, series: SeriesId(series.0), labels: Arc::new(labels), rule: item.rule.clone() })
+}
+
+/// The item whose id holds this text, or why there is not just one.
+fn only_one<'b>(board: &'b Board, part: &str) -> Result<&'b Item, HandleError> {
+    let items = board.status.entities.iter().flat_map(|entity| &entity.items);
+    let found: Vec<&Item> = items.filter(|item| !part.is_empty() && item.id.contains(part)).collect();
+    match found[..] {
+        [] => Err(HandleError::NotFound(format!("there is no item {part:?}"))),
+        [item] => Ok(item),
+        _ => {
+            let ids: Vec<&str> = found.iter().take(CANDIDATES_MAX).map(|item| item.id.as_str()).collect();
+            let more = if found.len() > ids.len() { ", …" } else { "" };
+            let text = format!("{} items match {part:?}: {}{more}", found.len(), ids.join(", "));
+            Err(HandleError::NotFound(text))
+        }
+    }
 }
 
 /// Rows of verdicts as they stood; those that are only added to carry their instant.

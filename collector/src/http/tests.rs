@@ -150,8 +150,8 @@ async fn the_page_shows_the_worst_first_with_all_that_an_operator_needs() {
             && position("host&#x2f;web2") < position("1 plainly green")
     );
     for text in [
-        "1 ■ red",
-        "1 ○ grey",
+        "1 ● red",
+        "1 ? grey",
         "(last amber)",
         "97 against filesystem-full",
         "2026-11-23 02:08:03 UTC",

@@ -47,10 +47,10 @@ pub(crate) struct Badge {
 impl Badge {
     fn of(level: Level, grey: bool) -> Badge {
         let (class, shape) = match level {
-            _ if grey => ("grey", "○"),
-            Level::Red => ("red", "■"),
+            _ if grey => ("grey", "?"),
+            Level::Red => ("red", "●"),
             Level::Amber => ("amber", "▲"),
-            Level::Green => ("green", "●"),
+            Level::Green => ("green", "✓"),
         };
         let last = if grey { Some(level.word()) } else { None };
         Badge { class, shape, word: class, last }
@@ -349,14 +349,15 @@ pub(crate) fn board<'a>(
     let mut incidents: Vec<IncidentRow> = incidents.map(|one| IncidentRow::of(one, now)).collect();
     incidents.sort_by_key(|row| std::cmp::Reverse(row.number));
     incidents.truncate(ROWS_MAX);
-    // Nothing known is not green.
-    let nothing_known = status.counts.red + status.counts.amber + status.counts.green == 0;
+    // Green is said only where everything is known.
+    let n_known = status.counts.red + status.counts.amber + status.counts.green;
+    let is_grey = status.level == Level::Green && (n_known == 0 || status.entities.iter().any(|entity| entity.grey));
     BoardPage {
-        title: format!("{} - Signalbox", if nothing_known { "grey" } else { status.level.word() }),
+        title: format!("{} - Signalbox", if is_grey { "grey" } else { status.level.word() }),
         refresh_secs: REFRESH_SECS,
         now: utc_seconds(now),
         version: status.version.clone(),
-        overall: if nothing_known {
+        overall: if is_grey {
             Badge { last: None, ..Badge::of(Level::Green, true) }
         } else {
             Badge::of(status.level, false)
@@ -411,7 +412,7 @@ mod tests {
     #[test]
     fn grey_is_grey_and_remembers_the_last_level() {
         let badge = Badge::of(Level::Red, true);
-        assert_eq!((badge.class, badge.shape, badge.last), ("grey", "○", Some("red")));
+        assert_eq!((badge.class, badge.shape, badge.last), ("grey", "?", Some("red")));
         assert_eq!(Badge::of(Level::Red, false).last, None);
     }
 
