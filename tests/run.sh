@@ -51,25 +51,30 @@ need_smtp_server() {
   for package in "$folder"/*.deb; do dpkg -x "$package" "$folder"; done
 }
 
+# count WORDS FILE: the numbers before these words, added up; 0 when there are none.
+count() {
+  awk -v words="$1" '{ while (match($0, "[0-9]+ (" words ")")) { n += substr($0, RSTART); $0 = substr($0, RSTART + RLENGTH) } } END { print n + 0 }' "$2"
+}
+
 # tests NAME CARGO-ARGUMENTS... runs tests and adds up the runner's counts.
 tests() {
-  local name=$1 log status=0
+  local name=$1 log status=0 n_failed
   shift
   log=$(mktemp)
   say "tests: $name"
   if cargo nextest --version >/dev/null 2>&1; then
     cargo nextest run --locked --no-fail-fast --config-file tests/nextest.toml "$@" 2>&1 | tee "$log" || status=$?
-    local summary
-    summary=$(grep -E '^ *Summary' "$log" | tail -n 1)
-    passed=$((passed + $(grep -oE '[0-9]+ passed' <<<"$summary" | grep -oE '[0-9]+' || echo 0)))
-    failed=$((failed + $(grep -oE '[0-9]+ (failed|timed out)' <<<"$summary" | awk '{n += $1} END {print n + 0}')))
+    sed -i -n '/^ *Summary/p' "$log"
   else
     cargo test --locked --no-fail-fast "$@" 2>&1 | tee "$log" || status=$?
-    passed=$((passed + $(grep -oE '[0-9]+ passed' "$log" | awk '{n += $1} END {print n + 0}')))
-    failed=$((failed + $(grep -oE '[0-9]+ failed' "$log" | awk '{n += $1} END {print n + 0}')))
+    sed -i -n '/^test result/p' "$log"
   fi
+  passed=$((passed + $(count 'passed' "$log")))
+  n_failed=$(count 'failed|timed out' "$log")
+  # A build that failed, or a runner that died, counts as one.
+  [ "$status" = 0 ] || [ "$n_failed" -gt 0 ] || n_failed=1
+  failed=$((failed + n_failed))
   rm -f "$log"
-  [ "$status" = 0 ] || { [ "$failed" -gt 0 ] || failed=$((failed + 1)); }
 }
 
 say "format"
