@@ -126,7 +126,7 @@ impl Bench {
         };
         let delivery =
             wait_for("the webhook", PATIENCE, || Ok(self.sink.accepted().into_iter().skip(before).find(wanted)))?;
-        let incident = delivery.body["alerts"][0]["labels"]["incident"].as_str().context("an incident's id")?;
+        let incident = delivery.body["alerts"][0]["annotations"]["incident"].as_str().context("an incident's id")?;
         let sampled = self.sampled(incident, fault)?;
         #[allow(clippy::cast_precision_loss)]
         Ok(Told { total: (delivery.at.0 - fault.0) as f64, after_sample: (delivery.at.0 - sampled.0) as f64 })
