@@ -90,16 +90,20 @@ say "starting"
 start_one collector "$COLLECTOR_BIN" run --config "$data/collector.yaml" --http "127.0.0.1:$http" --grpc "127.0.0.1:$grpc"
 start_one agent "$AGENT_BIN" run --config "$data/agent.yaml" --collector "http://127.0.0.1:$grpc"
 
-# Real levels: at least five items that were sampled and judged.
-n=0
+# Real levels: every machine subject was sampled and judged. Rates take two samples.
+missing=''
 for _ in $(seq 300); do
   running collector >/dev/null || { tail -n 5 "$data/log/collector.log" >&2; die "the collector ended; see $data/log/collector.log"; }
   running agent >/dev/null || { tail -n 5 "$data/log/agent.log" >&2; die "the agent ended; see $data/log/agent.log"; }
-  n=$("$CTL_BIN" --collector "$address" status --all --output json 2>/dev/null | grep -oE '"freshness": ?"fresh"' | wc -l) || n=0
-  [ "$n" -ge 5 ] && break
+  board=$("$CTL_BIN" --collector "$address" status --all --output json 2>/dev/null) || board=''
+  missing=''
+  for subject in cpu memory filesystem swap network; do
+    grep -qE "\"metric\": ?\"signalbox_${subject}_" <<<"$board" || missing="$missing $subject"
+  done
+  [ -z "$missing" ] && break
   sleep 0.1
 done
-[ "$n" -ge 5 ] || die "after 30 s the board shows $n items with levels, not 5; see $data/log"
+[ -z "$missing" ] || die "after 30 s the board shows no level for:$missing; see $data/log"
 
 ln -sfn "$CTL_BIN" "$data/signalbox"
 cat <<EOF

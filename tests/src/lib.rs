@@ -7,5 +7,6 @@
 
 pub mod client;
 pub mod process;
+pub mod random;
 pub mod sink;
 pub mod speaker;

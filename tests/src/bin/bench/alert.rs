@@ -3,6 +3,7 @@
 use crate::report::Report;
 use anyhow::{Context, Result, ensure};
 use e2e::process::{Agent, Collector, wait_for};
+use e2e::random::Random;
 use e2e::sink::{Delivery, Sink};
 use signalbox_proto::api::Incident;
 use signalbox_proto::clock::{Clock, SystemClock};
@@ -43,7 +44,7 @@ struct Bench {
     collector: Collector,
     _agent: Agent,
     clock: SystemClock,
-    random: u64,
+    random: Random,
 }
 
 /// Times of one fault in milliseconds.
@@ -68,7 +69,7 @@ pub(crate) fn run(faults: usize, report: &mut Report) -> Result<()> {
     let clock = SystemClock::start();
     let seed = clock.wall().0.unsigned_abs() | 1;
     println!("seed {seed}");
-    let mut bench = Bench { sink, collector, _agent: agent, clock, random: seed };
+    let mut bench = Bench { sink, collector, _agent: agent, clock, random: Random::new(seed) };
     let polled = bench.polled(faults)?;
     let note = "raise_for 0, polled at 1 s, random phase";
     report.add_spans("fault to webhook, polled", polled.iter().map(|told| told.total).collect(), note);
@@ -158,10 +159,7 @@ impl Bench {
 
     /// A second and a random part of another: faults come at any phase of the tick.
     fn pause(&mut self) {
-        self.random ^= self.random << 13;
-        self.random ^= self.random >> 7;
-        self.random ^= self.random << 17;
-        std::thread::sleep(Duration::from_millis(1000 + self.random % 1000));
+        std::thread::sleep(Duration::from_millis(1000 + self.random.below(1000)));
     }
 }
 

@@ -2,6 +2,7 @@
 //! where none is.
 
 use anyhow::{Context, Result, ensure};
+use e2e::random::Random;
 use signalbox_proto::names::Labels;
 use std::path::Path;
 use std::process::Command;
@@ -19,13 +20,7 @@ pub(crate) struct Recording {
 /// 61 % constant, 37 % decimals that count up, 2 % full floats: the shares of a
 /// recorded node_exporter host.
 pub(crate) fn synthetic(n_series: usize, n_ticks: usize) -> Result<Recording> {
-    let mut random = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut next = move || {
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        random
-    };
+    let mut random = Random::new(0x9e37_79b9_7f4a_7c15);
     let name = |i: usize| Labels::series("synthetic_total", &[("i", &i.to_string())]);
     let series = (0..n_series).map(name).collect::<Result<_, _>>()?;
     let mut values: Vec<f64> = (0..n_series).map(|i| f64::from(u32::try_from(i % 1000).unwrap_or(0))).collect();
@@ -35,8 +30,8 @@ pub(crate) fn synthetic(n_series: usize, n_ticks: usize) -> Result<Recording> {
             #[allow(clippy::cast_precision_loss)]
             match i % 100 {
                 0..61 => {}
-                61..98 => *value = ((*value * 100.0).round() + (next() % 200) as f64) / 100.0,
-                _ => *value = next() as f64 / u64::MAX as f64,
+                61..98 => *value = ((*value * 100.0).round() + random.below(200) as f64) / 100.0,
+                _ => *value = random.bits() as f64 / u64::MAX as f64,
             }
         }
         ticks.push(values.clone());
