@@ -16,7 +16,7 @@ const RULES: &str = r#"
 rules:
   - id: ballast
     selector: signalbox_process_resident_bytes{watch="ballast"}
-    red: "> 100000000"
+    red: "> 30000000"
     raise_for: 0s
     clear_for: 0s
     flapping: off
@@ -34,8 +34,9 @@ routes:
   - channel: hook
 "#;
 
-/// More than the rule's threshold.
-const BALLAST_BYTES: usize = 200_000_000;
+/// More than the rule's threshold, and written within a few milliseconds: the fault
+/// shall be a step.
+const BALLAST_BYTES: usize = 50_000_000;
 /// Everything that is awaited here comes within seconds, or something is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -194,7 +195,7 @@ impl Drop for Ballast {
     }
 }
 
-/// The ballast itself: holds 200 MB from `up` to `down`.
+/// The ballast itself: holds 50 MB from `up` to `down`.
 pub(crate) fn ballast() -> Result<()> {
     let mut held: Vec<u8> = Vec::new();
     for line in std::io::stdin().lock().lines() {
