@@ -11,9 +11,14 @@ use crate::units::UnixMillis;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+mod access;
 mod answer;
 mod incident;
 
+pub use access::{
+    AgentIdentity, ApiToken, AuditEntry, AuditVerdict, CaReport, CaRoot, JoinToken, Login, Made, NewApiToken, NewJoinToken,
+    NewPassword, NewRole, NewUser, PendingAgent, Role, SelfReport, User, WhoAmI,
+};
 pub use answer::{
     ApiError, Done, Explanation, Finding, NotifyTest, QueryAnswer, RulesReport, RulesToCheck, SeriesPoints,
 };

@@ -188,8 +188,6 @@ pub struct NewSnooze {
     pub span: String,
     /// Why; not empty.
     pub reason: String,
-    /// Who; the operating system's user for the CLI.
-    pub author: String,
 }
 
 /// Body of `POST /incidents/{n}/{ack|assign|note|close}`.
@@ -197,8 +195,6 @@ pub struct NewSnooze {
 #[cfg_attr(feature = "api", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct IncidentAct {
-    /// Who acts.
-    pub author: String,
     /// Words for the timeline; needed for `note`.
     #[serde(default)]
     pub text: String,
@@ -215,8 +211,6 @@ pub struct IncidentAct {
 #[cfg_attr(feature = "api", derive(utoipa::ToSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Act {
-    /// Who acts.
-    pub author: String,
     /// Why.
     #[serde(default)]
     pub reason: String,
