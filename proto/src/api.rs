@@ -16,8 +16,8 @@ mod answer;
 mod incident;
 
 pub use access::{
-    AgentIdentity, ApiToken, AuditEntry, AuditVerdict, CaReport, CaRoot, JoinToken, Login, Made, NewApiToken, NewJoinToken,
-    NewPassword, NewRole, NewUser, PendingAgent, Role, SelfReport, User, WhoAmI,
+    AgentIdentity, ApiToken, AuditEntry, AuditVerdict, CaReport, CaRoot, JoinToken, Login, Made, NewApiToken,
+    NewJoinToken, NewPassword, NewRole, NewUser, PendingAgent, Role, SelfReport, User, WhoAmI,
 };
 pub use answer::{
     ApiError, Done, Explanation, Finding, NotifyTest, QueryAnswer, RulesReport, RulesToCheck, SeriesPoints,

@@ -7,6 +7,7 @@
 //! - [`columns`]: the packed value columns that cross the wire and lie in the
 //!   spool and in the journal.
 //! - [`samples`]: batches, check results and agent events in domain form.
+//! - [`join`]: join tokens and fingerprints as people carry them.
 //! - [`limits`]: every bound that both sides must know.
 //! - [`clock`]: the only door through which time enters.
 //! - `wire` (feature `grpc`): generated messages and their conversion.
@@ -17,6 +18,7 @@
 pub mod api;
 pub mod clock;
 pub mod columns;
+pub mod join;
 pub mod limits;
 pub mod names;
 pub mod samples;

@@ -7,7 +7,7 @@
 pub mod decode;
 pub mod encode;
 
-/// Generated from `signalbox/v1/ingest.proto`.
+/// Generated from `signalbox/v1/*.proto`.
 #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
 pub mod v1 {
     tonic::include_proto!("signalbox.v1");
