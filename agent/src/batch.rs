@@ -12,7 +12,7 @@
 use signalbox_proto::columns::Encoder;
 use signalbox_proto::limits::{SAMPLES_PER_BATCH_MAX, SERIES_PER_AGENT_MAX};
 use signalbox_proto::names::{AgentId, Labels, NameError};
-use signalbox_proto::samples::{AgentEvent, Batch, SeriesEntry, ShapeEntry};
+use signalbox_proto::samples::{AgentEvent, Batch, CheckResult, SeriesEntry, ShapeEntry};
 use signalbox_proto::units::{Millis, UnixMillis};
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -89,6 +89,7 @@ struct Open {
     key: bool,
     series: Vec<SeriesEntry>,
     shapes: Vec<ShapeEntry>,
+    results: Vec<CheckResult>,
     n_samples: usize,
 }
 
@@ -255,14 +256,20 @@ impl Batcher {
         Ok(())
     }
 
-    /// True when no row was added since `begin`.
+    /// Adds what a check that speaks in states found. Each check tells one at most in
+    /// a batch, and there are fewer checks than a batch takes results.
+    pub(crate) fn result(&mut self, result: CheckResult) {
+        self.open.results.push(result);
+    }
+
+    /// True when nothing was added since `begin`.
     pub(crate) fn is_empty(&self) -> bool {
-        self.open.n_samples == 0 && self.open.series.is_empty()
+        self.open.n_samples == 0 && self.open.series.is_empty() && self.open.results.is_empty()
     }
 
     /// Ends the batch and gives it its sequence.
     pub(crate) fn finish(&mut self, events: Vec<AgentEvent>) -> Cut {
-        let Open { wall, mono, key, series, shapes, n_samples } = std::mem::take(&mut self.open);
+        let Open { wall, mono, key, series, shapes, results, n_samples } = std::mem::take(&mut self.open);
         self.seq += 1;
         let batch = Batch {
             epoch: self.epoch,
@@ -273,7 +280,7 @@ impl Batcher {
             series,
             shapes,
             columns: bytes::Bytes::copy_from_slice(self.encoder.payload()),
-            results: Vec::new(),
+            results,
             events,
         };
         Cut { batch, n_samples: u32::try_from(n_samples).expect("rows stop at the limit of a batch") }
@@ -370,6 +377,21 @@ mod tests {
         assert!(matches!(refused, Err(RowError::TooManySeries { n_series: 20_001, .. })));
         batcher.row("load", Millis(1000), &layout(1, &["a"]), UnixMillis(0), &[1.0]).unwrap();
         assert_eq!(batcher.finish(Vec::new()).n_samples, 1);
+    }
+
+    #[test]
+    fn a_result_alone_makes_a_batch_and_is_told_once() {
+        let mut batcher = batcher();
+        batcher.begin(UnixMillis(0), Millis(0), true);
+        assert!(batcher.is_empty());
+        let (check, evidence) = ("script:backup".to_owned(), "old".to_owned());
+        let state = signalbox_proto::samples::CheckState::Amber;
+        let result = CheckResult { check, time: UnixMillis(0), state, evidence, labels: Labels::default() };
+        batcher.result(result.clone());
+        assert!(!batcher.is_empty());
+        assert_eq!(batcher.finish(Vec::new()).batch.results, [result]);
+        batcher.begin(UnixMillis(0), Millis(0), false);
+        assert!(batcher.is_empty());
     }
 
     proptest! {

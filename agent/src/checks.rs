@@ -2,6 +2,7 @@
 
 use crate::check::application::process::{SCAN_EVERY, process_checks};
 use crate::check::own::{Own, OwnCounters};
+use crate::check::script::{OWN_PROGRAM, ScriptCheck};
 use crate::check::{self, Check, Pattern, ProcessSpec};
 use crate::config::{Config, ConfigError, Process, ProcessMatch};
 use crate::sampler::Slot;
@@ -9,7 +10,7 @@ use signalbox_proto::units::Millis;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Makes the checks of a configuration: the machine, the processes, the agent itself.
+/// Makes the checks of a configuration: the machine, the processes, the scripts, the agent itself.
 ///
 /// # Errors
 /// [`ConfigError::UnknownCheck`] when a machine check is named that does not exist.
@@ -36,6 +37,10 @@ pub(crate) fn build(config: &Config, counters: &Arc<OwnCounters>) -> Result<Vec<
     let specs = config.processes.iter().map(spec).collect();
     let watches = process_checks(Path::new("/"), specs);
     slots.extend(watches.into_iter().zip(&config.processes).map(|(check, own)| Slot::new(check, own.interval)));
+    slots.extend(config.scripts.iter().map(|spec| {
+        let check = ScriptCheck::new(spec.clone(), Path::new(OWN_PROGRAM));
+        Slot::new(Box::new(check), spec.interval)
+    }));
     slots.push(Slot::new(Box::new(Own::new(Arc::clone(counters))), config.machine.interval));
     Ok(slots)
 }

@@ -45,6 +45,9 @@ enum Command {
     },
     /// Measure what every check costs on this host.
     Cost(Flags),
+    /// Run one check script: started by the agent itself, not by people.
+    #[command(hide = true)]
+    RunScript,
     /// Print the version.
     Version,
 }
@@ -97,6 +100,7 @@ pub fn main() -> ExitCode {
                 Ok(())
             })
         }
+        Command::RunScript => crate::check::script::run_script(),
         Command::Version => {
             println!("signalbox-agent {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

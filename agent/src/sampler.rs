@@ -55,6 +55,7 @@ impl Sampler {
                     .row(check.name(), *interval, check.layout(), at.wall, &self.values)
                     .map_err(|error| chain(&error))
             });
+            check.take_result().into_iter().for_each(|result| batcher.result(result));
             let error = said.err();
             self.n_errors += u64::from(error.is_some());
             if let Some(error) = &error

@@ -57,6 +57,7 @@ fn config(dir: &Path) -> Config {
             intervals: BTreeMap::new(),
             network_ignore: Vec::new(),
         },
+        scripts: Vec::new(),
         processes: Vec::new(),
         backfill_samples_per_second: 100,
         log_level: LogLevel::Info,

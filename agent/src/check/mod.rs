@@ -14,6 +14,7 @@ mod live;
 pub mod machine;
 pub mod own;
 mod roster;
+pub mod script;
 #[cfg(test)]
 mod testing;
 mod text;
@@ -23,6 +24,7 @@ pub use application::process::{ProcessSpec, ProcessTable, ProcessWatch, process_
 pub use machine::{DevicePattern, machine_checks};
 
 use signalbox_proto::names::Labels;
+use signalbox_proto::samples::CheckResult;
 use signalbox_proto::units::{Millis, UnixMillis};
 use std::os::fd::BorrowedFd;
 use thiserror::Error;
@@ -86,4 +88,9 @@ pub trait Check: Send {
     /// its timer and, when one is readable, samples this check at once; that sample
     /// takes the cause away, so the set must be asked for again after every sample.
     fn wake_fds<'a>(&'a self, _out: &mut Vec<BorrowedFd<'a>>) {}
+
+    /// What a check that speaks in states found at its last sample, once.
+    fn take_result(&mut self) -> Option<CheckResult> {
+        None
+    }
 }

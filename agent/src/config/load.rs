@@ -8,6 +8,8 @@ use super::{
     Config, DEFAULT_BACKFILL, DEFAULT_COLLECTOR, DEFAULT_DATA_DIR, DEFAULT_FILE, DEFAULT_INTERVAL, DEFAULT_SPOOL,
     Endpoint, LogFormat, LogLevel, Machine, Overrides, Process, ProcessMatch,
 };
+use crate::check::script::ScriptSpec;
+use crate::check::script::config::{self as script, RawScript, SCRIPTS_MAX};
 use crate::check::{DevicePattern, Pattern};
 use crate::spool::Limits;
 use serde_saphyr::Spanned;
@@ -138,11 +140,12 @@ struct Merged {
     raw: RawConfig,
     origin: BTreeMap<String, PathBuf>,
     processes: Vec<(PathBuf, Spanned<RawProcess>)>,
+    scripts: Vec<(PathBuf, Spanned<RawScript>)>,
 }
 
 impl Merged {
     fn add(&mut self, path: &Path, from: RawConfig) -> Result<(), ConfigError> {
-        let Merged { raw, origin, processes } = self;
+        let Merged { raw, origin, processes, scripts } = self;
         let mut at = Origin { path, origin };
         at.scalar("agent_id", &mut raw.agent_id, from.agent_id)?;
         at.scalar("collector", &mut raw.collector, from.collector)?;
@@ -163,6 +166,7 @@ impl Merged {
             raw.checks.machine.network_ignore.get_or_insert_default().extend(own);
         }
         processes.extend(from.processes.into_iter().map(|process| (path.to_owned(), process)));
+        scripts.extend(from.scripts.into_iter().map(|script| (path.to_owned(), script)));
         Ok(())
     }
 
@@ -179,7 +183,7 @@ impl Merged {
         let intervals = checks.machine.intervals.into_iter().map(|(name, own)| (name, own.0)).collect();
         Ok(Config {
             agent_id,
-            collector: collector.unwrap_or_else(|| Endpoint(DEFAULT_COLLECTOR.to_owned())),
+            collector: collector.unwrap_or_else(|| Endpoint::Unix(DEFAULT_COLLECTOR.into())),
             labels,
             data_dir: overrides.data_dir.clone().or(data_dir).unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
             spool: Limits {
@@ -196,6 +200,7 @@ impl Merged {
                 },
             },
             processes: processes(self.processes, interval)?,
+            scripts: scripts(self.scripts)?,
             backfill_samples_per_second: self.raw.backfill_samples_per_second.map_or(DEFAULT_BACKFILL, |own| own.0),
             log_level: log.level.unwrap_or(LogLevel::Info),
             log_format: log.format.unwrap_or(LogFormat::Text),
@@ -272,6 +277,23 @@ fn processes(raw: Vec<(PathBuf, Spanned<RawProcess>)>, interval: Millis) -> Resu
         processes.push(Process { name, by, interval: own.map_or(interval, |own| own.0) });
     }
     Ok(processes)
+}
+
+fn scripts(raw: Vec<(PathBuf, Spanned<RawScript>)>) -> Result<Vec<ScriptSpec>, ConfigError> {
+    let own_uid = rustix::process::geteuid().as_raw();
+    let mut scripts: Vec<ScriptSpec> = Vec::new();
+    for (path, Spanned { value, referenced, .. }) in raw {
+        let checked = script::trusted(value, &path, own_uid).and_then(|spec| match &spec.name {
+            name if scripts.iter().any(|script| script.name == *name) => {
+                Err(format!("script {name:?} is given twice; give each a name of its own"))
+            }
+            _ if scripts.len() == SCRIPTS_MAX => Err(format!("more than {SCRIPTS_MAX} scripts; remove some")),
+            _ => Ok(spec),
+        });
+        let text = |what: String| format!("{}:{}: {what}", referenced.line(), referenced.column());
+        scripts.push(checked.map_err(|what| ConfigError::Refused { path, text: text(what) })?);
+    }
+    Ok(scripts)
 }
 
 fn hostname() -> Result<AgentId, NameError> {

@@ -10,6 +10,7 @@ mod raw;
 pub(crate) use load::{ConfigError, load};
 
 use crate::check::DevicePattern;
+use crate::check::script::ScriptSpec;
 use crate::spool::Limits;
 use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::units::{Bytes, Millis};
@@ -140,6 +141,7 @@ pub(crate) struct Config {
     pub(crate) spool: Limits,
     pub(crate) machine: Machine,
     pub(crate) processes: Vec<Process>,
+    pub(crate) scripts: Vec<ScriptSpec>,
     pub(crate) backfill_samples_per_second: u64,
     pub(crate) log_level: LogLevel,
     pub(crate) log_format: LogFormat,

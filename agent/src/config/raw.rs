@@ -3,6 +3,7 @@
 
 use super::{Endpoint, INTERVAL_MAX, INTERVAL_MIN, LogFormat, LogLevel, SPOOL_MIN};
 use crate::check::DevicePattern;
+use crate::check::script::config::RawScript;
 use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_saphyr::Spanned;
 use signalbox_proto::names::AgentId;
@@ -22,6 +23,7 @@ pub(super) struct RawConfig {
     pub(super) spool: RawSpool,
     pub(super) checks: RawChecks,
     pub(super) processes: Vec<Spanned<RawProcess>>,
+    pub(super) scripts: Vec<Spanned<RawScript>>,
     pub(super) backfill_samples_per_second: Option<Rate>,
     pub(super) log: RawLog,
 }
