@@ -1,0 +1,235 @@
+//! The tables of identities and rights, and the audit that every change of them
+//! leaves: decide, then adopt.
+//!
+//! ```text
+//! events ──▶ decide ──▶ Decision { rows, lines, answers } ──▶ commit ──▶ adopt ──▶ view
+//!            (pure: the tables are still unchanged)           (fsynced)
+//! ```
+//!
+//! `decide` works on a copy that shares every row it does not touch. The copy is what
+//! `adopt` takes over, and its changed rows are what is kept, so that memory and disk
+//! cannot disagree.
+
+use crate::answer::{Answer, Granted, Refused};
+use crate::audit::{AuditKey, AuditLine, Chain, Head, Words};
+use crate::denials::Denials;
+use crate::event::{AccessAct, AccessEvent};
+use crate::principal::authorize;
+use crate::rows::{self, RestoreError, Row, Table};
+use crate::tables::Tables;
+use crate::view::AccessView;
+use signalbox_proto::units::UnixMillis;
+
+/// The only key of [`Table::Head`].
+const HEAD_KEY: &[u8] = b"head";
+
+/// Everything that decides.
+#[derive(Debug, Clone)]
+pub struct Access {
+    pub(crate) tables: Tables,
+    chain: Chain,
+    denials: Denials,
+}
+
+/// What a list of events comes to. Nothing of it is true before it is adopted.
+#[derive(Debug, Clone)]
+pub struct Decision {
+    after: Access,
+    rows: Vec<Row>,
+    lines: Vec<AuditLine>,
+    answers: Vec<Answer>,
+}
+
+impl Decision {
+    /// Rows to keep, in the order of tables and keys.
+    pub fn rows(&self) -> &[Row] {
+        &self.rows
+    }
+
+    /// Lines to add to the audit.
+    pub fn lines(&self) -> &[AuditLine] {
+        &self.lines
+    }
+
+    /// One answer for each event, in order.
+    pub fn answers(&self) -> &[Answer] {
+        &self.answers
+    }
+
+    /// True when nothing is to be kept.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty() && self.lines.is_empty()
+    }
+}
+
+/// One event's work on the copied tables.
+pub(crate) struct Work<'a> {
+    pub(crate) tables: &'a mut Tables,
+    pub(crate) event: &'a AccessEvent,
+    pub(crate) at: UnixMillis,
+    /// For the audit: how it was.
+    pub(crate) before: String,
+    /// For the audit: how it is now.
+    pub(crate) after: String,
+}
+
+impl Access {
+    /// Tables and chain as rows of a previous life say; empty for none.
+    ///
+    /// # Errors
+    /// [`RestoreError`]: a row that this version did not write.
+    pub fn restore<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        rows: impl IntoIterator<Item = (Table, K, V)>,
+        key: AuditKey,
+    ) -> Result<Access, RestoreError> {
+        let mut tables = Tables::default();
+        let mut head = Head::default();
+        for (table, row_key, value) in rows {
+            let (row_key, value) = (row_key.as_ref(), value.as_ref());
+            if table == Table::Head {
+                head = rows::decode(table, row_key, value)?;
+            } else {
+                tables.restore(table, row_key, value)?;
+            }
+        }
+        Ok(Access { tables, chain: Chain::new(head, key), denials: Denials::default() })
+    }
+
+    /// What these events come to. Changes nothing; the same events give the same
+    /// decision.
+    pub fn decide(&self, events: &[AccessEvent]) -> Decision {
+        let mut after = self.clone();
+        let (mut lines, mut answers) = (Vec::new(), Vec::with_capacity(events.len()));
+        for event in events {
+            answers.push(after.apply(event, &mut lines));
+        }
+        let mut rows = after.tables.drain();
+        if !lines.is_empty() {
+            let value = Some(rows::encode(&after.chain.head));
+            rows.insert(0, Row { table: Table::Head, key: HEAD_KEY.to_vec(), value });
+        }
+        Decision { after, rows, lines, answers }
+    }
+
+    /// The decision is durable: now it is true.
+    pub fn adopt(&mut self, decision: Decision) {
+        *self = decision.after;
+    }
+
+    /// A picture for readers.
+    pub fn view(&self) -> AccessView {
+        AccessView { tables: self.tables.clone(), head: self.chain.head }
+    }
+
+    /// The key that seals the audit's head.
+    pub fn audit_key(&self) -> &AuditKey {
+        self.chain.key()
+    }
+
+    fn apply(&mut self, event: &AccessEvent, lines: &mut Vec<AuditLine>) -> Answer {
+        let mut work =
+            Work { tables: &mut self.tables, event, at: event.at, before: String::new(), after: String::new() };
+        let answer = work.act();
+        let (before, after) = (work.before, work.after);
+        let act = event.act.word().to_owned();
+        let words = match (&event.act, &answer) {
+            (AccessAct::Sweep, _) => return self.sweep_up(event, lines),
+            (AccessAct::TouchSession { .. }, _) => return answer,
+            (AccessAct::Denied(denial), _) => {
+                if !self.denials.admit(&event.caller.from, event.at) {
+                    self.chain.suppressed += 1;
+                    return answer;
+                }
+                let result = format!("denied: {}", denial.why);
+                Words { act, object: denial.object.clone(), result, ..Words::default() }
+            }
+            (AccessAct::Record(record), _) => Words {
+                act,
+                object: record.object.clone(),
+                before: record.before.clone(),
+                after: record.after.clone(),
+                result: record.result.clone(),
+            },
+            // Nothing changed and nobody was refused.
+            (_, Ok(Granted::Nothing)) => return answer,
+            (_, Ok(_)) => Words { act, object: event.act.object(), before, after, result: "done".to_owned() },
+            (_, Err(refused)) => {
+                if is_cheap(&event.act) && !self.denials.admit(&event.caller.from, event.at) {
+                    self.chain.suppressed += 1;
+                    return answer;
+                }
+                let word = if matches!(refused, Refused::Denied(_)) { "denied" } else { "refused" };
+                let result = format!("{word}: {refused}");
+                Words { act, object: event.act.object(), result, ..Words::default() }
+            }
+        };
+        lines.push(self.chain.write(event, &words));
+        answer
+    }
+
+    /// Denials that were left out are told at the latest when the next sweep comes.
+    fn sweep_up(&mut self, event: &AccessEvent, lines: &mut Vec<AuditLine>) -> Answer {
+        if self.chain.suppressed > 0 {
+            let result = "denials were left out of the record at its limit".to_owned();
+            let words = Words { act: "leave denials out".to_owned(), result, ..Words::default() };
+            lines.push(self.chain.write(event, &words));
+        }
+        Ok(Granted::Nothing)
+    }
+}
+
+/// True for what anybody on the network can try: its refusals are limited as
+/// denials are.
+fn is_cheap(act: &AccessAct) -> bool {
+    matches!(
+        act,
+        AccessAct::Enrol(_)
+            | AccessAct::RequestApproval(_)
+            | AccessAct::Issue { .. }
+            | AccessAct::Renew { .. }
+            | AccessAct::KeyUsed { .. }
+            | AccessAct::UseLoginLink { .. }
+            | AccessAct::Login { .. }
+            | AccessAct::LoginToken(_)
+            | AccessAct::EndSession { .. }
+    )
+}
+
+impl Work<'_> {
+    fn act(&mut self) -> Answer {
+        let event = self.event;
+        if let Some((permission, object)) = event.act.needs() {
+            authorize(&event.caller.principal, permission, object.as_ref())?;
+        }
+        match &event.act {
+            AccessAct::CreateJoinToken(new) => self.create_join_token(new),
+            AccessAct::RevokeJoinToken { id } => self.revoke_join_token(id),
+            AccessAct::Enrol(enrolment) => self.enrol(enrolment),
+            AccessAct::RequestApproval(request) => self.request_approval(request),
+            AccessAct::Approve { key, labels } => self.approve(key, labels.as_ref()),
+            AccessAct::Reject { key } => self.reject(key),
+            AccessAct::Issue { key, not_after } => self.issue(key, *not_after),
+            AccessAct::Renew { agent, old, new, not_after } => self.renew(agent, old, new, *not_after),
+            AccessAct::KeyUsed { key } => self.key_used(key),
+            AccessAct::RevokeAgent { agent, reason } => self.revoke_agent(agent, reason),
+            AccessAct::ForgetAgent { agent } => self.forget_agent(agent),
+            AccessAct::CreateUser { name, role, scope } => self.create_user(name, *role, scope),
+            AccessAct::SetRole { user, role, scope } => self.set_role(user, *role, scope.as_ref()),
+            AccessAct::DisableUser { user } => self.disable_user(user),
+            AccessAct::EnableUser { user } => self.enable_user(user),
+            AccessAct::SetPassword { user, hash, verified } => self.set_password(user, hash, verified.as_ref()),
+            AccessAct::CreateLoginLink { secret, user } => self.create_login_link(*secret, user),
+            AccessAct::FirstLink { secret } => self.first_link(*secret),
+            AccessAct::UseLoginLink { secret, session } => self.use_login_link(secret, *session),
+            AccessAct::Login { user, verified, session } => self.login(user, verified, *session),
+            AccessAct::LoginToken(new) => self.login_token(new),
+            AccessAct::EndSession { session } => self.end_session(session),
+            AccessAct::EndSessions { user } => self.end_sessions(user),
+            AccessAct::TouchSession { session } => self.touch_session(session),
+            AccessAct::CreateApiToken(new) => self.create_api_token(new),
+            AccessAct::RevokeApiToken { id } => self.revoke_api_token(id),
+            AccessAct::Denied(_) | AccessAct::Record(_) => Ok(Granted::Done(String::new())),
+            AccessAct::Sweep => self.sweep(),
+        }
+    }
+}
