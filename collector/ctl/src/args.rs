@@ -1,4 +1,8 @@
-//! The command line, as clap reads it.
+//! The command line, as clap reads it; [`access`] has what is about identities.
+
+mod access;
+
+pub use access::{AuditAct, CaAct, JoinTokenAct, LoginArgs, TokensAct, UsersAct};
 
 use crate::when::When;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -8,13 +12,10 @@ use signalbox_proto::text::parse_span;
 use signalbox_proto::units::Millis;
 use std::path::PathBuf;
 
-/// Where a collector listens if nothing else is said.
-pub const DEFAULT_COLLECTOR: &str = "http://127.0.0.1:8440";
-
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  refused, not found, or rules with errors
+  1  refused, not found, rules with errors, findings of the doctor
   2  usage
   3  collector not reachable
 `status --check` is a Nagios plugin: 0 green, 1 amber, 2 red, 3 grey, unreachable or usage.";
@@ -23,18 +24,19 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "signalbox", version, after_help = EXIT_CODES, max_term_width = 100)]
 pub struct Cli {
-    /// Where the collector listens; for now plain http on a loopback address
-    #[arg(long, global = true, env = "SIGNALBOX_COLLECTOR", default_value = DEFAULT_COLLECTOR, value_name = "URL")]
-    pub collector: String,
+    /// The collector's address, https or on its own host http; also SIGNALBOX_COLLECTOR. Without any word: a
+    /// socket on this host, the last login, http://127.0.0.1:8440
+    #[arg(long, global = true, value_name = "URL", conflicts_with = "socket")]
+    pub collector: Option<String>,
+    /// The operators' socket on the collector's own host; also SIGNALBOX_SOCKET
+    #[arg(long, global = true, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
     /// Give up on an answer after this long; the collector itself gives up after 30 s
     #[arg(long, global = true, default_value = "35s", value_name = "SPAN", value_parser = parse_span)]
     pub timeout: Millis,
     /// A table for people, or the API's own JSON document
     #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
     pub output: Output,
-    /// Who acts, for the audit; else $SUDO_USER, $USER or the account's name
-    #[arg(long, global = true, value_name = "NAME")]
-    pub author: Option<String>,
     /// What to do
     #[command(subcommand)]
     pub command: Command,
@@ -100,6 +102,52 @@ pub enum Command {
     },
     /// Live full-screen board; q quits
     Top,
+    /// Log in to a collector on another host, once
+    Login(LoginArgs),
+    /// Forget a login, and have its token refused from now on
+    Logout {
+        /// The collector; the one that is asked if not given
+        url: Option<String>,
+    },
+    /// Who I am to the collector, and what I may do
+    Whoami,
+    /// Tokens with which agents join
+    JoinToken {
+        /// Create, list or revoke
+        #[command(subcommand)]
+        act: JoinTokenAct,
+    },
+    /// Users: who may log in, as what
+    Users {
+        /// List, add, disable, enable, role or passwd
+        #[command(subcommand)]
+        act: UsersAct,
+    },
+    /// API tokens of services
+    Tokens {
+        /// Create, list or revoke
+        #[command(subcommand)]
+        act: TokensAct,
+    },
+    /// A link that logs a user in once, within 15 minutes, and sets their password
+    LoginLink {
+        /// User
+        name: String,
+    },
+    /// The record of who did what
+    Audit {
+        /// List, verify or export
+        #[command(subcommand)]
+        act: AuditAct,
+    },
+    /// The certificate authority of this installation
+    Ca {
+        /// Show or rotate
+        #[command(subcommand)]
+        act: CaAct,
+    },
+    /// Look for what is broken in this installation; every finding has its remedy
+    Doctor,
     /// Completion script for a shell, on standard output
     Completions {
         /// Which shell
@@ -177,6 +225,28 @@ pub enum AgentsAct {
         host: String,
         /// Why
         #[arg(long)]
+        reason: String,
+    },
+    /// Agents that asked to join without a token
+    Pending,
+    /// Let one of them join
+    Approve {
+        /// Fingerprint of its key, as its host prints it
+        fingerprint: String,
+    },
+    /// Refuse one of them
+    Reject {
+        /// Fingerprint of its key
+        fingerprint: String,
+    },
+    /// Identities: keys of agents and until when their certificates last
+    Keys,
+    /// Take an agent's identity away; its streams are cut at once
+    Revoke {
+        /// Agent id
+        host: String,
+        /// Why
+        #[arg(long, default_value = "")]
         reason: String,
     },
 }
@@ -423,6 +493,11 @@ mod tests {
             "signalbox query up --to now",
             "signalbox snooze add host/web1 --for 30 --reason x",
             "signalbox incidents close 17 --label real",
+            "signalbox status --socket /s --collector http://localhost",
+            "signalbox tokens create x",
+            "signalbox tokens create x --role viewer --permission read_metrics",
+            "signalbox users role ada viewer --scope {a=\"b\"} --all",
+            "signalbox login https://a --password-stdin",
         ] {
             assert!(parse(line).is_err(), "{line}");
         }

@@ -1,13 +1,15 @@
 //! The collector's HTTP API, from the calling side.
 //!
-//! What it promises: only loopback addresses over plain http are called (until
-//! agents and operators have identities), no proxy and no redirect is followed,
-//! no answer may be larger than [`ANSWER_LIMIT`], and every failure says what
-//! was asked of whom. An [`Answer`] keeps the body as it came, so that
+//! What it promises: plain http is spoken with loopback addresses only, a token goes
+//! to the collector that it is for and nowhere else, no proxy and no redirect is
+//! followed, no answer may be larger than [`ANSWER_LIMIT`], and every failure says
+//! what was asked of whom. An [`Answer`] keeps the body as it came, so that
 //! `--output json` prints the API's own document.
 
+use crate::target::Target;
 use crate::text::clean;
-use reqwest::{Method, StatusCode, Url};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use reqwest::{Certificate, Method, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use signalbox_proto::api::ApiError;
@@ -21,8 +23,8 @@ const ROOT: [&str; 3] = ["api", "signalbox", "v1"];
 /// Largest body that is read. A board of 100 000 items is about 60 MB.
 pub const ANSWER_LIMIT: Bytes = Bytes::from_mib(64);
 
-/// How long a loopback connection may take: the listener's backlog is full, or nobody accepts.
-const CONNECT_TIMEOUT: Millis = Millis::from_secs(5);
+/// How long a connection may take, TLS handshake included.
+const CONNECT_TIMEOUT: Millis = Millis::from_secs(10);
 
 /// How much of a body that is no [`ApiError`] is quoted.
 const QUOTE_LIMIT_CHARS: usize = 200;
@@ -31,11 +33,19 @@ const QUOTE_LIMIT_CHARS: usize = 200;
 #[derive(Debug, Error)]
 pub enum ClientError {
     /// The address cannot be used.
-    #[error("collector {address:?} {why}; write http://127.0.0.1:8440")]
+    #[error("collector {address:?} {why}; write https://HOST:8440, or http://127.0.0.1:8440 on its own host")]
     Address {
         /// As given.
         address: String,
         /// What is wrong with it.
+        why: String,
+    },
+    /// The token or the certificate that goes with the address cannot be used.
+    #[error("login for {address}: {why}; log in again: signalbox login {address}")]
+    Login {
+        /// Which collector.
+        address: String,
+        /// What is wrong.
         why: String,
     },
     /// A name cannot be part of a path.
@@ -100,35 +110,68 @@ pub struct Answer<T> {
 #[derive(Debug, Clone)]
 pub struct Client {
     base: Url,
+    /// Where it calls, for people.
+    shown: String,
     http: reqwest::Client,
 }
 
 impl Client {
-    /// `timeout` bounds each call as a whole, from connecting to the last byte.
+    /// Without a login. `timeout` bounds each call as a whole, from connecting to the
+    /// last byte.
     ///
     /// # Errors
-    /// [`ClientError::Address`] unless the address is `http://` and loopback.
+    /// [`ClientError::Address`] unless the address is `https://`, or `http://` and loopback.
     pub fn new(address: &str, timeout: Millis) -> Result<Client, ClientError> {
-        let base = parse_address(address)?;
-        let port = base.port_or_known_default().unwrap_or(80);
-        // A hosts file that sends localhost elsewhere must not take the operator's acts along.
-        let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
-        let loopback = loopback.map(|ip| SocketAddr::new(ip, port));
-        let http = reqwest::Client::builder()
+        Client::of(&Target::url(address), timeout)
+    }
+
+    /// Calls a target; `timeout` as in [`Client::new`].
+    ///
+    /// # Errors
+    /// [`ClientError::Address`] or [`ClientError::Login`].
+    pub fn of(target: &Target, timeout: Millis) -> Result<Client, ClientError> {
+        let mut http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            .resolve_to_addrs("localhost", &loopback)
             .connect_timeout(CONNECT_TIMEOUT.std())
             .timeout(timeout.std())
-            .user_agent(concat!("signalbox/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|source| ClientError::Unreachable { url: address.to_owned(), source })?;
-        Ok(Client { base, http })
+            .user_agent(concat!("signalbox/", env!("CARGO_PKG_VERSION")));
+        let (base, shown) = match target {
+            Target::Socket(path) => {
+                http = http.unix_socket(path.as_path());
+                (Url::parse("http://localhost/").expect("a constant URL"), format!("unix:{}", path.display()))
+            }
+            Target::Url { url, token, ca } => {
+                let base = parse_address(url)?;
+                let shown = base.as_str().trim_end_matches('/').to_owned();
+                let login = |why: String| ClientError::Login { address: shown.clone(), why };
+                if base.scheme() == "http" {
+                    let port = base.port_or_known_default().unwrap_or(80);
+                    // A hosts file that sends localhost elsewhere must not take the operator's acts along.
+                    let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
+                    http = http.resolve_to_addrs("localhost", &loopback.map(|ip| SocketAddr::new(ip, port)));
+                }
+                if let Some(token) = token {
+                    let value = HeaderValue::from_str(&format!("Bearer {token}"));
+                    let mut value = value.map_err(|_| login("the token is garbled".to_owned()))?;
+                    value.set_sensitive(true);
+                    http = http.default_headers(HeaderMap::from_iter([(AUTHORIZATION, value)]));
+                }
+                if let Some(ca) = ca {
+                    let certificates = Certificate::from_pem_bundle(ca.as_bytes());
+                    let certificates = certificates.map_err(|error| login(format!("its certificates: {error}")))?;
+                    http = http.tls_certs_only(certificates);
+                }
+                (base, shown)
+            }
+        };
+        let http = http.build().map_err(|source| ClientError::Unreachable { url: shown.clone(), source })?;
+        Ok(Client { base, shown, http })
     }
 
     /// Where it calls.
     pub fn address(&self) -> &str {
-        self.base.as_str().trim_end_matches('/')
+        &self.shown
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(
@@ -214,10 +257,8 @@ fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
 fn parse_address(address: &str) -> Result<Url, ClientError> {
     let refuse = |why: &str| ClientError::Address { address: address.to_owned(), why: why.to_owned() };
     let url = Url::parse(address).map_err(|source| refuse(&format!("is no URL ({source})")))?;
-    match url.scheme() {
-        "http" => {}
-        "https" => return Err(refuse("uses https, which needs operators' identities and is not there yet")),
-        _ => return Err(refuse("does not start with http://")),
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(refuse("does not start with https:// or http://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(refuse("carries a user or password, which the collector does not take"));
@@ -227,8 +268,8 @@ fn parse_address(address: &str) -> Result<Url, ClientError> {
     }
     let host = url.host_str().unwrap_or_default();
     let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    if host != "localhost" && !ip.is_ok_and(|ip| ip.is_loopback()) {
-        return Err(refuse("is not a loopback address, and without operators' identities nothing else is called"));
+    if url.scheme() == "http" && host != "localhost" && !ip.is_ok_and(|ip| ip.is_loopback()) {
+        return Err(refuse("is not a loopback address: passwords and tokens cross a network by https only"));
     }
     Ok(url)
 }
@@ -242,23 +283,44 @@ mod tests {
     }
 
     #[test]
-    fn loopback_addresses_are_taken() {
-        for address in ["http://127.0.0.1:8440", "http://localhost:8440/", "http://[::1]:1", "http://127.9.9.9"] {
+    fn https_and_loopback_addresses_are_taken() {
+        for address in [
+            "http://127.0.0.1:8440",
+            "http://localhost:8440/",
+            "http://[::1]:1",
+            "http://127.9.9.9",
+            "https://192.0.2.1:8440",
+            "https://signalbox.example.org",
+        ] {
             assert!(parse_address(address).is_ok(), "{address}");
         }
     }
 
     #[test]
     fn other_addresses_are_refused_with_the_reason() {
-        let https = "collector \"https://127.0.0.1\" uses https, which needs operators' identities and is not there \
-                     yet; write http://127.0.0.1:8440";
-        assert_eq!(refused("https://127.0.0.1"), https);
-        assert!(refused("http://10.0.0.1:8440").contains("is not a loopback address"));
+        assert_eq!(
+            refused("http://10.0.0.1:8440"),
+            "collector \"http://10.0.0.1:8440\" is not a loopback address: passwords and tokens cross a network by \
+             https only; write https://HOST:8440, or http://127.0.0.1:8440 on its own host"
+        );
         assert!(refused("http://localhost.evil.example").contains("is not a loopback address"));
-        assert!(refused("http://me:pw@127.0.0.1").contains("user or password"));
+        assert!(refused("https://me:pw@127.0.0.1").contains("user or password"));
         assert!(refused("http://127.0.0.1/api").contains("must end after the port"));
-        assert!(refused("localhost:8440").contains("does not start with http://"));
+        assert!(refused("localhost:8440").contains("does not start with https:// or http://"));
         assert!(refused("").contains("is no URL"));
+    }
+
+    #[test]
+    fn a_garbled_login_is_refused_before_anything_is_sent() {
+        let target = |token: &str, ca: Option<&str>| Target::Url {
+            url: "https://127.0.0.1:1".to_owned(),
+            token: Some(token.to_owned()),
+            ca: ca.map(str::to_owned),
+        };
+        let refused = |target: &Target| Client::of(target, Millis(1)).unwrap_err().to_string();
+        assert!(refused(&target("a\nb", None)).contains("the token is garbled; log in again"));
+        assert!(refused(&target("ok", Some("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----"))).contains("its certificates"));
+        assert!(!format!("{:?}", Client::of(&target("canary", None), Millis(1)).unwrap()).contains("canary"));
     }
 
     #[test]

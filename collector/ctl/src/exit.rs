@@ -1,9 +1,10 @@
 //! Exit codes: what a script or a scheduler learns.
 
-use crate::author::AuthorError;
 use crate::client::ClientError;
+use crate::hosts::HostsError;
 use crate::rule_files::RuleFilesError;
 use crate::text::clean_lines;
+use signalbox_proto::api::ApiError;
 use thiserror::Error;
 
 /// Done.
@@ -26,9 +27,9 @@ pub enum Failure {
     /// Words that clap accepted and that still make no sense.
     #[error("{0}")]
     Usage(String),
-    /// Nobody to put into the audit.
-    #[error("{0}")]
-    Author(String),
+    /// Logins could not be read or kept.
+    #[error(transparent)]
+    Hosts(#[from] HostsError),
     /// Rule files could not be read.
     #[error("{0}")]
     RuleFiles(String),
@@ -38,12 +39,6 @@ pub enum Failure {
     /// Standard output or the terminal failed.
     #[error("cannot write to the terminal")]
     Terminal(#[from] std::io::Error),
-}
-
-impl From<AuthorError> for Failure {
-    fn from(error: AuthorError) -> Failure {
-        Failure::Author(error.to_string())
-    }
 }
 
 impl From<RuleFilesError> for Failure {
@@ -56,11 +51,13 @@ impl Failure {
     /// The code that the process ends with.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Failure::Client(ClientError::Address { .. }) | Failure::Usage(_) | Failure::Author(_) => USAGE,
+            Failure::Client(ClientError::Address { .. }) | Failure::Usage(_) => USAGE,
             Failure::Client(error) if error.is_unreachable() => UNREACHABLE,
             // The reader went away, as `head` does: nobody is left to tell.
             Failure::Terminal(error) if error.kind() == std::io::ErrorKind::BrokenPipe => OK,
-            Failure::Client(_) | Failure::RuleFiles(_) | Failure::Told | Failure::Terminal(_) => FAILURE,
+            Failure::Client(_) | Failure::RuleFiles(_) | Failure::Hosts(_) | Failure::Told | Failure::Terminal(_) => {
+                FAILURE
+            }
         }
     }
 
@@ -71,14 +68,29 @@ impl Failure {
             return Vec::new();
         }
         let mut lines = clean_lines(&format!("signalbox: {}", chain_of(self)));
-        if let Failure::Client(ClientError::Refused { remedy, .. }) = self {
-            lines.extend(clean_lines(remedy).into_iter().map(|line| format!("  = {line}")));
-        }
-        if self.exit_code() == UNREACHABLE {
-            lines
-                .push("  = is signalbox-collector running? --collector URL or SIGNALBOX_COLLECTOR name another".into());
-        }
+        lines.extend(clean_lines(self.remedy()).into_iter().map(|line| format!("  = {line}")));
         lines
+    }
+
+    /// One JSON document for standard error, of the form of the API's own refusals;
+    /// none when the failure was told already.
+    pub fn json(&self) -> Option<String> {
+        if matches!(self, Failure::Told) || self.exit_code() == OK {
+            return None;
+        }
+        let error = clean_lines(&chain_of(self)).join("\n");
+        let remedy = clean_lines(self.remedy()).join("\n");
+        serde_json::to_string(&ApiError { error, remedy }).ok()
+    }
+
+    fn remedy(&self) -> &str {
+        match self {
+            Failure::Client(ClientError::Refused { remedy, .. }) => remedy,
+            failure if failure.exit_code() == UNREACHABLE => {
+                "is signalbox-collector running? signalbox doctor looks into it; --collector URL or --socket PATH name another"
+            }
+            _ => "",
+        }
     }
 }
 
@@ -128,6 +140,15 @@ mod tests {
         assert_eq!(refused.exit_code(), FAILURE);
         let lines = refused.lines();
         assert_eq!(lines, ["signalbox: no item load", "  = one of:", "  = host/a:load", "  = host/b:load\\u{1b}[2J"]);
+    }
+
+    #[test]
+    fn a_failure_as_json_has_the_form_of_the_apis_refusals() {
+        let refused =
+            ClientError::Refused { status: 409, error: "no\u{1b}".to_owned(), remedy: "look\nfirst".to_owned() };
+        let json = Failure::from(refused).json().unwrap();
+        assert_eq!(json, r#"{"error":"no\\u{1b}","remedy":"look\nfirst"}"#);
+        assert_eq!(Failure::Told.json(), None);
     }
 
     #[test]

@@ -10,15 +10,18 @@
 
 pub mod args;
 pub mod client;
+pub mod doctor;
 pub mod exit;
+pub mod hosts;
 pub mod look;
 pub mod render;
 pub mod routes;
 pub mod run;
+pub mod target;
 pub mod text;
 pub mod when;
 
-mod author;
 mod progress;
+mod prompt;
 mod rule_files;
 mod top;

@@ -1,4 +1,6 @@
-//! The API's routes, one function each.
+//! The API's routes, one function each; [`access`] has those about identities.
+
+mod access;
 
 use crate::client::{Answer, Client, ClientError};
 use reqwest::Method;
@@ -46,7 +48,7 @@ impl IncidentVerb {
     }
 }
 
-type Result<T> = std::result::Result<Answer<T>, ClientError>;
+pub(crate) type Result<T> = std::result::Result<Answer<T>, ClientError>;
 
 /// Each asks the route of its name; errors are [`ClientError`].
 #[allow(clippy::missing_errors_doc, reason = "every function fails in the ways that ClientError lists")]

@@ -1,18 +1,22 @@
-//! From words to an exit code: asks the collector, prints what comes back.
+//! From words to an exit code: asks the collector, prints what comes back;
+//! [`access`] has the commands about who may do what.
+
+mod access;
 
 use crate::args::{
     AgentsAct, Cli, Command, IncidentsAct, IncidentsList, NotifyAct, Output, QueryArgs, RulesAct, SnoozeAct,
     StatusArgs, asks_for_check,
 };
-use crate::author::author;
 use crate::client::{Answer, Client, ClientError};
 use crate::exit::{self, Failure};
 use crate::look::Look;
+use crate::hosts::Hosts;
 use crate::progress::waiting;
 use crate::render;
 use crate::routes::{IncidentVerb, StatusFilter};
+use crate::target::{Said, Target};
 use crate::text::clean_json;
-use crate::{rule_files, top};
+use crate::{doctor, rule_files, top};
 use clap::{CommandFactory, Parser};
 use crossterm::{cursor::MoveTo, execute, terminal};
 use signalbox_proto::api::{Act, Done, IncidentAct, NewSnooze, Status};
@@ -48,7 +52,8 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
             ExitCode::from(exit::PLUGIN_UNKNOWN)
         }
         Err(failure) => {
-            for line in failure.lines() {
+            let json = failure.json().filter(|_| cli.output == Output::Json).map(|json| vec![json]);
+            for line in json.unwrap_or_else(|| failure.lines()) {
                 eprintln!("{line}");
             }
             ExitCode::from(failure.exit_code())
@@ -82,7 +87,16 @@ async fn run(cli: &Cli) -> Result<u8, Failure> {
         }
         _ => {}
     }
-    let session = Session { cli, client: Client::new(&cli.collector, cli.timeout)?, clock: SystemClock::start() };
+    let said = Said::with_environment(cli.socket.clone(), cli.collector.clone());
+    let clock = SystemClock::start();
+    if matches!(cli.command, Command::Doctor) {
+        return doctor::run(cli, &said, &clock).await;
+    }
+    // A file of logins that cannot be used stops only who needs it.
+    let needs_hosts = said.socket.is_none() && said.env_socket.is_none();
+    let hosts = if needs_hosts { Hosts::read(Hosts::path().as_deref())? } else { Hosts::default() };
+    let target = Target::pick(&said, &hosts, doctor::can_open);
+    let session = Session { cli, client: Client::of(&target, cli.timeout)?, clock };
     session.command().await
 }
 
@@ -109,7 +123,16 @@ impl Session<'_> {
             Command::Rules { act: RulesAct::Check { paths } } => self.check_rules(paths).await?,
             Command::Notify { act } => self.notify(act).await?,
             Command::Top => self.top().await?,
-            Command::Version | Command::Completions { .. } => {}
+            Command::Login(args) => self.login(args).await?,
+            Command::Logout { url } => self.logout(url.as_deref()).await?,
+            Command::Whoami => self.whoami().await?,
+            Command::JoinToken { act } => self.join_token(act).await?,
+            Command::Users { act } => self.users(act).await?,
+            Command::Tokens { act } => self.tokens(act).await?,
+            Command::LoginLink { name } => self.login_link(name).await?,
+            Command::Audit { act } => self.audit(act).await?,
+            Command::Ca { act } => self.ca(act).await?,
+            Command::Version | Command::Completions { .. } | Command::Doctor => {}
         }
         Ok(exit::OK)
     }
@@ -133,14 +156,6 @@ impl Session<'_> {
         let terminal = std::io::stdout().is_terminal();
         let columns = terminal::size().ok().map(|(columns, _)| usize::from(columns)).filter(|columns| *columns > 0);
         Look { width: columns.filter(|_| terminal), colour: terminal && wants_colour(), now: self.clock.wall() }
-    }
-
-    fn act(&self, reason: &str) -> Result<Act, Failure> {
-        Ok(Act { author: self.author()?, reason: reason.to_owned() })
-    }
-
-    fn author(&self) -> Result<String, Failure> {
-        Ok(author(self.cli.author.as_deref())?)
     }
 
     fn done(&self, answer: &Answer<Done>) -> Result<(), Failure> {
@@ -194,19 +209,6 @@ impl Session<'_> {
         }
     }
 
-    async fn agents(&self, act: Option<&AgentsAct>) -> Result<(), Failure> {
-        match act {
-            None | Some(AgentsAct::List) => {
-                let answer = self.ask("reading agents", self.client.agents()).await?;
-                self.emit(&answer, |look, agents| render::agents::list(look, agents))
-            }
-            Some(AgentsAct::Retire { host, reason }) => {
-                let act = self.act(reason)?;
-                self.done(&self.ask("retiring", self.client.retire(host, &act)).await?)
-            }
-        }
-    }
-
     async fn incidents(&self, list: &IncidentsList, act: Option<&IncidentsAct>) -> Result<(), Failure> {
         let mut body = IncidentAct::default();
         let (n, verb) = match act {
@@ -231,7 +233,6 @@ impl Session<'_> {
                 (*n, IncidentVerb::Close)
             }
         };
-        body.author = self.author()?;
         self.done(&self.ask("acting", self.client.act(n, verb, &body)).await?)
     }
 
@@ -248,16 +249,11 @@ impl Session<'_> {
                 self.emit(&answer, |look, snoozes| render::snoozes::list(look, snoozes))
             }
             SnoozeAct::Add { scope, span, reason } => {
-                let new = NewSnooze {
-                    scope: scope.clone(),
-                    span: span.to_string(),
-                    reason: reason.clone(),
-                    author: self.author()?,
-                };
+                let new = NewSnooze { scope: scope.clone(), span: span.to_string(), reason: reason.clone() };
                 self.done(&self.ask("snoozing", self.client.snooze(&new)).await?)
             }
             SnoozeAct::End { id, reason } => {
-                let act = self.act(reason)?;
+                let act = Act { reason: reason.clone() };
                 self.done(&self.ask("ending the snooze", self.client.end_snooze(*id, &act)).await?)
             }
         }
@@ -303,7 +299,7 @@ impl Session<'_> {
         if !std::io::stdout().is_terminal() || !std::io::stdin().is_terminal() {
             return Err(Failure::Usage("top needs a terminal; without one use status".to_owned()));
         }
-        top::run(&self.client, self.author()?, &self.clock, wants_colour()).await
+        top::run(&self.client, &self.clock, wants_colour()).await
     }
 }
 

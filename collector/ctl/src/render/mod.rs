@@ -1,8 +1,10 @@
 //! Pure functions from the API's types to text: no clock, no terminal, no
 //! network. Every function cleans the server's text before it sets it.
 
+pub mod access;
 pub mod agents;
 pub mod check;
+pub mod doctor;
 pub mod explain;
 pub mod incidents;
 pub mod query;

@@ -36,7 +36,7 @@ enum News {
 }
 
 /// Runs until `q`, Ctrl-C or a signal.
-pub(crate) async fn run(client: &Client, author: String, clock: &dyn Clock, colour: bool) -> Result<(), Failure> {
+pub(crate) async fn run(client: &Client, clock: &dyn Clock, colour: bool) -> Result<(), Failure> {
     let mut screen = Screen::open()?;
     let mut keys = EventStream::new();
     let mut tick = tokio::time::interval(REFRESH.std());
@@ -61,7 +61,7 @@ pub(crate) async fn run(client: &Client, author: String, clock: &dyn Clock, colo
                     match state.key(key, draw::page(height)) {
                         Some(Wish::Quit) => return Ok(()),
                         Some(_) if act.is_some() => state.message = "one thing at a time: still waiting".to_owned(),
-                        Some(wish) => act = fulfil(client, &author, wish),
+                        Some(wish) => act = fulfil(client, wish),
                         None => {}
                     }
                 }
@@ -95,16 +95,14 @@ async fn settled<T>(slot: &mut Option<LocalBoxFuture<'_, T>>) -> T {
     }
 }
 
-fn fulfil<'a>(client: &'a Client, author: &str, wish: Wish) -> Option<LocalBoxFuture<'a, News>> {
-    let author = author.to_owned();
+fn fulfil(client: &Client, wish: Wish) -> Option<LocalBoxFuture<'_, News>> {
     match wish {
         Wish::Quit => None,
         Wish::Explain(item) => {
             Some(Box::pin(async move { News::Proof(client.explain(&item, None).await.map(|answer| answer.value)) }))
         }
         Wish::Acknowledge(n) => Some(Box::pin(async move {
-            let body = IncidentAct { author, ..IncidentAct::default() };
-            News::Done(client.act(n, IncidentVerb::Ack, &body).await.map(|answer| answer.value))
+            News::Done(client.act(n, IncidentVerb::Ack, &IncidentAct::default()).await.map(|answer| answer.value))
         })),
     }
 }
