@@ -154,7 +154,8 @@ impl Access {
             (_, Ok(Granted::Nothing)) => return answer,
             (_, Ok(_)) => Words { act, object: event.act.object(), before, after, result: "done".to_owned() },
             (_, Err(refused)) => {
-                if is_cheap(&event.act) && !self.denials.admit(&event.caller.from, event.at) {
+                let is_denial = is_cheap(&event.act) || matches!(refused, Refused::Denied(_));
+                if is_denial && !self.denials.admit(&event.caller.from, event.at) {
                     self.chain.suppressed += 1;
                     return answer;
                 }

@@ -16,8 +16,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod access;
+mod acts;
 pub mod answer;
 pub mod audit;
+mod denials;
 pub mod event;
 pub mod limits;
 pub mod permission;
@@ -27,6 +30,7 @@ pub mod secret;
 mod tables;
 pub mod view;
 
+pub use access::{Access, Decision};
 pub use answer::{Answer, Granted, Refused};
 pub use audit::{AuditKey, AuditLine, Fault, FaultKind, Hash32, Head};
 pub use event::{AccessAct, AccessEvent};

@@ -9,7 +9,7 @@
 //! | login links | hash of the secret     | user, end                               |
 //! | join tokens | id                     | hash, end, uses left, labels, networks  |
 //! | pending     | fingerprint            | agent asked for, request, approval      |
-//! | agents      | agent id               | labels, since when, revoked when        |
+//! | agents      | agent id               | labels, keys, since when, revoked when  |
 //! | keys        | fingerprint            | agent, state, end of the certificate    |
 //!
 //! Fields are only ever added, each with a default.
@@ -182,6 +182,8 @@ pub(crate) struct PendingRow {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct AgentRow {
     pub(crate) labels: Labels,
+    /// Its keys, at most [`crate::limits::KEYS_PER_AGENT_MAX`], as they were bound.
+    pub(crate) keys: Vec<KeyFingerprint>,
     pub(crate) joined: UnixMillis,
     pub(crate) joined_by: String,
     pub(crate) revoked: Option<UnixMillis>,

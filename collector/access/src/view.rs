@@ -244,7 +244,8 @@ impl AccessView {
                 joined: agent.joined,
             });
         }
-        identities.sort_by(|a, b| (&a.agent, b.not_after, &a.fingerprint).cmp(&(&b.agent, a.not_after, &b.fingerprint)));
+        identities
+            .sort_by(|a, b| (&a.agent, b.not_after, &a.fingerprint).cmp(&(&b.agent, a.not_after, &b.fingerprint)));
         identities
     }
 }
