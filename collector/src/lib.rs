@@ -8,6 +8,7 @@
 //! - [`query`], [`explain`](handle::Handle::explain): history, off the writer's thread.
 //! - [`http`]: the operators' door; [`notify`]: the way out to people.
 //! - [`telemetry`]: the collector's own numbers.
+//! - [`tls`]: keys, certificates and who passes a handshake.
 //! - [`run`]: all of it put together.
 
 pub mod config;
@@ -22,4 +23,5 @@ pub mod run;
 mod shared;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod writer;
