@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Builds Signalbox and watches this very host: a collector with its own store, an
 # agent, and the default rules. Everything listens on loopback and lives in one
-# folder.
+# folder. The agent and the command line go over Unix sockets there, where the kernel
+# says who calls; the page asks for a login, for which a link is printed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=deploy/lib/build.sh
@@ -85,17 +86,20 @@ start_one() { # NAME COMMAND...
   running "$name" >/dev/null || { tail -n 5 "$data/log/$name.log" >&2; die "$name did not start; the whole log: $data/log/$name.log"; }
 }
 
-address="http://127.0.0.1:$http"
+address="http://127.0.0.1:$http" socket="$data/collector/operator.sock"
+# The kernel takes no longer name of a socket.
+[ ${#socket} -le 107 ] || die "$socket is longer than a socket's name may be: take a shorter --data"
+ctl() { "$CTL_BIN" --socket "$socket" "$@"; }
 say "starting"
 start_one collector "$COLLECTOR_BIN" run --config "$data/collector.yaml" --http "127.0.0.1:$http" --grpc "127.0.0.1:$grpc"
-start_one agent "$AGENT_BIN" run --config "$data/agent.yaml" --collector "http://127.0.0.1:$grpc"
+start_one agent "$AGENT_BIN" run --config "$data/agent.yaml" --collector "unix:$data/collector/agent.sock"
 
 # Real levels: every machine subject was sampled and judged. Rates take two samples.
 missing=''
 for _ in $(seq 300); do
   running collector >/dev/null || { tail -n 5 "$data/log/collector.log" >&2; die "the collector ended; see $data/log/collector.log"; }
   running agent >/dev/null || { tail -n 5 "$data/log/agent.log" >&2; die "the agent ended; see $data/log/agent.log"; }
-  board=$("$CTL_BIN" --collector "$address" status --all --output json 2>/dev/null) || board=''
+  board=$(ctl status --all --output json 2>/dev/null) || board=''
   missing=''
   for subject in cpu memory filesystem swap network; do
     grep -qE "\"metric\": ?\"signalbox_${subject}_" <<<"$board" || missing="$missing $subject"
@@ -105,23 +109,30 @@ for _ in $(seq 300); do
 done
 [ -z "$missing" ] || die "after 30 s the board shows no level for:$missing; see $data/log"
 
-ln -sfn "$CTL_BIN" "$data/signalbox"
+# A link of an earlier version must not be written through.
+rm -f "$data/signalbox"
+printf '#!/bin/sh\nexec "%s" --socket "%s" "$@"\n' "$CTL_BIN" "$socket" >"$data/signalbox"
+chmod 755 "$data/signalbox"
+link=$(ctl --output json login-link | sed -n 's/.*"secret": *"\([^"]*\)".*/\1/p') || link=''
+[ -n "$link" ] || die "the collector gave no login link; see $data/log/collector.log"
 cat <<EOF
 
   page      $address/
-  command   $data/signalbox --collector $address status
+  log in    $link
+            (once, within 15 minutes; another one: $data/signalbox login-link)
+  command   $data/signalbox status
   rules     $data/rules   (edit, then: kill -HUP \$(cat $data/run/collector.pid))
   logs      $data/log
   stop      deploy/quickstart.sh --stop --data $data
 
 EOF
 if [ "$mode" = detach ]; then
-  "$CTL_BIN" --collector "$address" status --all
+  ctl status --all
   exit 0
 fi
 trap stop_all EXIT
 if [ -t 0 ] && [ -t 1 ]; then
-  "$CTL_BIN" --collector "$address" top
+  ctl top
 else
-  "$CTL_BIN" --collector "$address" status --all
+  ctl status --all
 fi

@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# Everything that must hold before a change lands: format, lint, tidiness, unit
-# and property tests, and system tests with real processes. Installs what is
-# missing; listens on loopback only; leaves nothing running.
+# Everything that must hold before a change lands: format, lint, what is linked,
+# tidiness, unit and property tests, and system tests with real processes. Installs
+# what is missing; listens on loopback only (two network namespaces of its own where
+# it is root); leaves nothing running.
 #
 #   tests/run.sh [--quick] [--data DIR] [--peers DIR]
 #
-#   --quick      no system tests
-#   --data DIR   larger recordings for the tests that can use them
+#   --quick      no system tests, and nothing is installed to look at what is linked
+#   --data DIR   larger recordings for the tests that can use them, and a snapshot of
+#                the RustSec database (advisory-db.tar.zst)
 #   --peers DIR  scripts that measure other products (used by tests/bench)
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -21,7 +23,7 @@ while [ $# -gt 0 ]; do
       [ $# -ge 2 ] && [ -d "$2" ] || { echo "error: $1 needs a folder" >&2; exit 64; }
       case "$1" in --data) export SIGNALBOX_TEST_DATA=$2 ;; --peers) export SIGNALBOX_TEST_PEERS=$2 ;; esac
       shift ;;
-    -h | --help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 0 ;;
     *) echo "error: unknown option $1" >&2; exit 64 ;;
   esac
   shift
@@ -32,7 +34,7 @@ need_build_tools
 
 # Crates without RocksDB are tested in dev, with debug assertions; those that link
 # it, and the system tests, in release.
-pure=(-p signalbox-proto -p signalbox-engine -p signalbox-tsdb -p signalbox-ctl -p signalbox-agent)
+pure=(-p signalbox-proto -p signalbox-access -p signalbox-engine -p signalbox-tsdb -p signalbox-ctl -p signalbox-agent)
 linked=(-p signalbox-collector -p e2e)
 passed=0 failed=0
 
@@ -77,6 +79,54 @@ tests() {
   rm -f "$log"
 }
 
+# tool NAME: true when cargo has it, from wherever.
+tool() { command -v "cargo-$1" >/dev/null; }
+
+# Once, kept beside the build. Without a network the looks that need them are skipped.
+need_supply_tools() {
+  local folder="$CARGO_TARGET_DIR/../tools" missing=()
+  PATH="$folder/bin:$PATH"
+  tool deny || missing+=(cargo-deny)
+  tool audit || missing+=(cargo-audit)
+  [ ${#missing[@]} -gt 0 ] && [ "$quick" = 0 ] || return 0
+  say "installing ${missing[*]}: some minutes, once"
+  cargo install --quiet --locked --root "$folder" "${missing[@]}" || echo "${missing[*]} could not be installed"
+}
+
+# The folder of a RustSec database: the snapshot that was given, or a fresh copy.
+advisories() {
+  local folder=$1
+  if [ -r "${SIGNALBOX_TEST_DATA:-}/advisory-db.tar.zst" ]; then
+    need_packages zstd
+    tar --zstd -xf "$SIGNALBOX_TEST_DATA/advisory-db.tar.zst" -C "$folder"
+  else
+    timeout 60 git clone --quiet --depth 1 https://github.com/RustSec/advisory-db "$folder" 2>/dev/null
+  fi
+}
+
+# What is linked: licences, banned crates, origins, known faults. A tool or database
+# that cannot be had is said aloud and is no failure; a finding is one.
+supply() {
+  local folder
+  need_supply_tools
+  if tool deny; then
+    say "what is linked: licences, bans, origins"
+    if cargo deny --offline --log-level error check bans licenses sources; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+  else
+    echo "SKIPPED: cargo-deny is not installed (cargo install --locked cargo-deny)"
+  fi
+  folder=$(mktemp -d)
+  if ! tool audit; then
+    echo "SKIPPED: cargo-audit is not installed (cargo install --locked cargo-audit)"
+  elif ! advisories "$folder"; then
+    echo "SKIPPED: no RustSec database: no network, and no advisory-db.tar.zst in --data"
+  else
+    say "what is linked: known faults"
+    if cargo audit --db "$folder" --no-fetch --stale --quiet; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+  fi
+  rm -rf "$folder"
+}
+
 say "format"
 cargo fmt --all --check
 say "lint (dev)"
@@ -85,6 +135,7 @@ need_rocksdb
 say "lint (release)"
 cargo clippy --locked --release "${linked[@]}" --all-targets -- -D warnings
 
+supply
 tests "pure crates" "${pure[@]}" --all-features
 if [ "$quick" = 1 ]; then
   tests "collector" --release -p signalbox-collector

@@ -1,4 +1,5 @@
-//! A blocking client of the collector's API.
+//! A blocking client of the collector's API: over its Unix socket, where it is an
+//! admin, or over TCP, where it is nobody without a token or a cookie.
 
 use anyhow::{Context, Result, bail};
 use serde::Serialize;
@@ -6,30 +7,94 @@ use serde::de::DeserializeOwned;
 use signalbox_proto::api::{Incident, Item, QueryAnswer, Status};
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// One answer may take this long.
 const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// Speaks HTTP/1.1 to one collector, a connection per request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Client {
-    port: u16,
+    way: Way,
+    /// Sent with every request.
+    headers: Vec<String>,
 }
+
+#[derive(Debug, Clone)]
+enum Way {
+    Unix(PathBuf),
+    Tcp(u16),
+}
+
+/// Both kinds of connection.
+trait Connection: Read + Write {}
+impl<T: Read + Write> Connection for T {}
 
 /// Status code and body of an answer.
 #[derive(Debug, Clone)]
 pub struct Reply {
     /// 200, 404 …
     pub status: u16,
+    /// The headers as they came, a line each.
+    pub head: String,
     /// The body as text.
     pub body: String,
 }
 
+impl Reply {
+    /// The value of a header, by its name in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(':'));
+        lines.find(|(own, _)| own.eq_ignore_ascii_case(name)).map(|(_, value)| value.trim())
+    }
+}
+
 impl Client {
+    /// To the collector behind this socket.
+    pub fn unix(socket: &Path) -> Client {
+        Client { way: Way::Unix(socket.to_owned()), headers: Vec::new() }
+    }
+
     /// To the collector on this loopback port.
-    pub fn new(port: u16) -> Client {
-        Client { port }
+    pub fn tcp(port: u16) -> Client {
+        Client { way: Way::Tcp(port), headers: Vec::new() }
+    }
+
+    /// The same, with a header line sent with every request.
+    #[must_use]
+    pub fn with(mut self, header: &str) -> Client {
+        self.headers.push(header.to_owned());
+        self
+    }
+
+    /// The same, with an API token.
+    #[must_use]
+    pub fn with_token(self, token: &str) -> Client {
+        self.with(&format!("authorization: Bearer {token}"))
+    }
+
+    fn connect(&self) -> Result<Box<dyn Connection>> {
+        match &self.way {
+            Way::Unix(path) => {
+                let stream = UnixStream::connect(path).with_context(|| format!("connect to {}", path.display()))?;
+                stream.set_read_timeout(Some(ANSWER_MAX))?;
+                Ok(Box::new(stream))
+            }
+            Way::Tcp(port) => {
+                let stream = TcpStream::connect(("127.0.0.1", *port)).context("connect")?;
+                stream.set_read_timeout(Some(ANSWER_MAX))?;
+                Ok(Box::new(stream))
+            }
+        }
+    }
+
+    fn host(&self) -> String {
+        match &self.way {
+            Way::Unix(_) => "localhost".to_owned(),
+            Way::Tcp(port) => format!("127.0.0.1:{port}"),
+        }
     }
 
     /// True when it says that it is ready.
@@ -96,11 +161,11 @@ impl Client {
     /// # Errors
     /// No connection, or no whole answer in time.
     pub fn send(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Result<Reply> {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).context("connect")?;
-        stream.set_read_timeout(Some(ANSWER_MAX))?;
+        let mut stream = self.connect()?;
         let own_host = !headers.iter().any(|header| header.to_ascii_lowercase().starts_with("host:"));
-        let host = if own_host { format!("host: 127.0.0.1:{}\r\n", self.port) } else { String::new() };
-        let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+        let host = if own_host { format!("host: {}\r\n", self.host()) } else { String::new() };
+        let own = self.headers.iter().map(String::as_str);
+        let headers: String = headers.iter().copied().chain(own).map(|header| format!("{header}\r\n")).collect();
         let length = body.len();
         write!(
             stream,
@@ -117,7 +182,7 @@ fn parse(answer: &str) -> Result<Reply> {
     let status = head.split_whitespace().nth(1).context("an answer has a status")?.parse()?;
     let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
     let body = if chunked { unchunk(body) } else { body.to_owned() };
-    Ok(Reply { status, body })
+    Ok(Reply { status, head: head.to_owned(), body })
 }
 
 fn unchunk(mut rest: &str) -> String {

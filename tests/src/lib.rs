@@ -1,6 +1,6 @@
 //! System tests with real processes, and what they need: processes that can be
 //! killed at any instant, an agent of our own that knows what it was promised
-//! ([`speaker`]), sinks that log every notice ([`sink`]), a client of the API.
+//! ([`speaker`]), certificates good and bad ([`tls`]), sinks that log every notice ([`sink`]), a client of the API.
 //!
 //! Everything listens on free loopback ports and lives in a temporary folder;
 //! dropping a [`process::Process`] kills it.
@@ -10,3 +10,4 @@ pub mod process;
 pub mod random;
 pub mod sink;
 pub mod speaker;
+pub mod tls;

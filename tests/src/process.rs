@@ -8,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use crate::client::Client;
+use signalbox_proto::api::{Made, NewJoinToken};
 
 /// How long a start may take on a loaded machine.
 const START_MAX: Duration = Duration::from_secs(30);
@@ -175,12 +176,40 @@ impl Collector {
 
     /// A client of its API.
     pub fn client(&self) -> Client {
-        Client::new(self.http)
+        Client::unix(&self.folder.join("data/operator.sock"))
     }
 
-    /// Endpoint for agents.
+    /// A client of its API over TCP: nobody yet.
+    pub fn stranger(&self) -> Client {
+        Client::tcp(self.http)
+    }
+
+    /// Endpoint for agents of this host.
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.grpc)
+        format!("unix:{}/data/agent.sock", self.folder.display())
+    }
+
+    /// Endpoint for agents with an identity.
+    pub fn tls_endpoint(&self) -> String {
+        format!("https://127.0.0.1:{}", self.grpc)
+    }
+
+    /// Its certificate authority, PEM.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn ca_pem(&self) -> Result<String> {
+        fs::read_to_string(self.folder.join("data/ca/ca.pem")).context("read the collector's CA")
+    }
+
+    /// A join token for one agent, as an admin of this host makes it.
+    ///
+    /// # Errors
+    /// When the collector does not make one.
+    pub fn join_token(&self, wanted: &NewJoinToken) -> Result<Made> {
+        let reply = self.client().post("/join-tokens", wanted)?;
+        ensure!(matches!(reply.status, 200 | 201), "make a join token: {} {}", reply.status, reply.body);
+        serde_json::from_str(&reply.body).context("a join token")
     }
 
     fn wait_ready(&mut self) -> Result<()> {

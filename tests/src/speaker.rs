@@ -2,6 +2,7 @@
 //! promised: what the collector acknowledged is an obligation, what it did not may
 //! exist.
 
+use crate::tls;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use signalbox_proto::columns::Encoder;
@@ -13,9 +14,11 @@ use signalbox_proto::wire::v1;
 use signalbox_proto::wire::v1::ingest_service_client::IngestServiceClient;
 use signalbox_proto::wire::v1::stream_request::Message as Said;
 use signalbox_proto::wire::v1::stream_response::Message as Heard;
+use std::path::Path;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
+use tonic::transport::Channel;
 
 /// Name of the one check that a speaker runs.
 pub const CHECK: &str = "speaker";
@@ -105,7 +108,15 @@ impl Session {
     /// # Errors
     /// No connection, or the collector refuses the stream.
     pub async fn open(endpoint: &str, hello: &Hello) -> Result<Session> {
-        let channel = tonic::transport::Endpoint::from_shared(endpoint.to_owned())?.connect().await?;
+        let path = endpoint.strip_prefix("unix:").context("an endpoint of this host is a Unix socket")?;
+        Session::over(tls::unix(Path::new(path)).await?, hello).await
+    }
+
+    /// Introduces itself over a channel that stands.
+    ///
+    /// # Errors
+    /// The collector refuses the stream.
+    pub async fn over(channel: Channel, hello: &Hello) -> Result<Session> {
         let mut client = IngestServiceClient::new(channel).max_encoding_message_size(MESSAGE_MAX_BYTES * 4);
         let (tx, from_us) = mpsc::channel(IN_FLIGHT);
         tx.send(v1::StreamRequest { message: Some(Said::Hello(hello.into())) }).await.context("say hello")?;

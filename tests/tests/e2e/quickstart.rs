@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use e2e::client::Client;
 use e2e::process::free_port;
+use std::os::unix::fs::PermissionsExt;
 use signalbox_proto::status::Freshness;
 use std::path::Path;
 use std::process::Command;
@@ -21,7 +22,11 @@ fn detach_ends_with_a_board_of_this_host_and_stop_ends_it() -> Result<()> {
     let data = folder.path().join("data").display().to_string();
     let (http, grpc) = (free_port()?.to_string(), free_port()?.to_string());
     let (ok, said) = quickstart(&["--detach", "--data", &data, "--http", &http, "--grpc", &grpc])?;
-    let board = Client::new(http.parse()?).status();
+    let socket = Path::new(&data).join("collector/operator.sock");
+    let board = Client::unix(&socket).status();
+    let stranger = Client::tcp(http.parse()?);
+    let (read, page) = (stranger.send("GET", "/api/signalbox/v1/status", &[], ""), log_in(&stranger, &said));
+    let again = log_in(&stranger, &said);
     let (stopped, end) = quickstart(&["--stop", "--data", &data])?;
     ensure!(ok, "{said}");
     let items: Vec<_> = board?.entities.into_iter().flat_map(|entity| entity.items).collect();
@@ -29,7 +34,12 @@ fn detach_ends_with_a_board_of_this_host_and_stop_ends_it() -> Result<()> {
         let fresh = items.iter().any(|item| item.metric.contains(subject) && item.freshness == Freshness::Fresh);
         ensure!(fresh, "no fresh item about {subject} on the board: {said}");
     }
+    ensure!(read?.status == 401, "a stranger reads nothing");
+    ensure!(page? == 200, "the printed link lets its holder in: {said}");
+    ensure!(again? != 200, "and nobody after them");
+    let mode = std::fs::metadata(&data)?.permissions().mode() & 0o777;
+    ensure!(mode == 0o700, "its folder is closed to others, not {mode:o}");
     ensure!(stopped && end.contains("collector stopped"), "{end}");
-    ensure!(Client::new(http.parse()?).status().is_err(), "nothing answers any more");
+    ensure!(stranger.send("GET", "/-/healthy", &[], "").is_err(), "nothing answers any more");
     Ok(())
 }
