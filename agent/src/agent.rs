@@ -139,6 +139,7 @@ impl<T: Transport> Agent<T> {
         self.receive(at);
         self.spool.sync_if_due(at.mono);
         self.look_if_due(at);
+        self.tend(at);
         self.dial_if_due(at);
         self.send(at);
     }
@@ -273,6 +274,20 @@ impl<T: Transport> Agent<T> {
         self.connection = Connection::Dialling { listed };
     }
 
+    /// Keeps the identity good. With another one the stream is opened anew: what the
+    /// collector has not acknowledged is sent again there.
+    fn tend(&mut self, at: Instant) {
+        let endpoint = self.elsewhere.as_ref().unwrap_or(&self.config.collector);
+        if self.transport.tend(endpoint, at) && matches!(self.connection, Connection::Open) {
+            self.dial_anew(at);
+        }
+    }
+
+    fn dial_anew(&mut self, at: Instant) {
+        self.hang_up(at.mono);
+        self.connection = Connection::Waiting { until: at.mono };
+    }
+
     /// Takes all that the connection told.
     fn receive(&mut self, at: Instant) {
         while let Some(link) = &mut self.link {
@@ -327,6 +342,7 @@ impl<T: Transport> Agent<T> {
     fn opened(&mut self, at: Instant) {
         let Connection::Dialling { listed } = std::mem::replace(&mut self.connection, Connection::Open) else { return };
         tracing::info!(n_backlog = self.spool.n_backlog(), "connected to the collector");
+        self.transport.opened();
         self.last_refusal.clear();
         if self.announced.is_some() || self.is_behind(at) {
             self.begin_epoch(at);
@@ -347,7 +363,7 @@ impl<T: Transport> Agent<T> {
             }
             FromCollector::GoElsewhere { endpoints, reason } => {
                 let Some(endpoint) = endpoints.iter().find_map(|text| Endpoint::parse(text).ok()) else {
-                    tracing::warn!(?endpoints, reason, "collector sent the agent elsewhere; none of it is loopback");
+                    tracing::warn!(?endpoints, reason, "collector sent the agent elsewhere; none of it is an address");
                     return;
                 };
                 tracing::info!(%endpoint, reason, "collector sent the agent elsewhere");
@@ -411,8 +427,7 @@ impl<T: Transport> Agent<T> {
         self.config = config;
         self.events.add(at.wall, AgentEventKind::ConfigReloaded { error: None });
         // Hello names labels and checks: a new one tells what is retired.
-        self.hang_up(at.mono);
-        self.connection = Connection::Waiting { until: at.mono };
+        self.dial_anew(at);
     }
 
     /// The new configuration was refused; the old one stays in force.
@@ -459,7 +474,7 @@ impl<T: Transport> Agent<T> {
 }
 
 /// The kernel's boot id; empty where the kernel has none.
-fn boot_id() -> String {
+pub(crate) fn boot_id() -> String {
     std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 

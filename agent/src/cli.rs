@@ -1,4 +1,4 @@
-//! The command line: `run`, `check-config`, `cost`, `version`.
+//! The command line: `run`, `join`, `ping`, `check-config`, `cost`, `version`.
 //!
 //! Exit codes: 0 ok, 1 failure, 64 usage, 78 configuration (as in sysexits.h).
 
@@ -7,8 +7,10 @@ use crate::check::own::OwnCounters;
 use crate::checks;
 use crate::config::{self, Config, DEFAULT_FILE, Endpoint, Overrides};
 use crate::cost;
+use crate::join::{self, JoinArgs};
 use crate::lock;
 use crate::log;
+use crate::ping::{self, PingArgs};
 use crate::run::{self, Source};
 use crate::sampler::chain;
 use crate::spool::Spool;
@@ -38,6 +40,10 @@ struct Cli {
 enum Command {
     /// Watch and stream until SIGTERM (the default). SIGHUP reads the configuration again.
     Run(Flags),
+    /// Become an agent of a collector elsewhere: get an identity, write the configuration.
+    Join(JoinArgs),
+    /// Test the way to the collector step by step, and name what is wrong with it.
+    Ping(PingArgs),
     /// Say whether a configuration is good: exit 0, or 78 and why.
     CheckConfig {
         /// The file; conf.d/*.yaml beside it belongs to it.
@@ -57,7 +63,7 @@ struct Flags {
     /// Configuration file [default: /etc/signalbox/agent.yaml, which may be missing]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Collector, overrules the file: http://127.0.0.1:8441
+    /// Collector, overrules the file: <https://HOST:8441> or unix:/PATH
     #[arg(long, value_name = "URL", value_parser = Endpoint::parse)]
     collector: Option<Endpoint>,
     /// Folder of the spool, overrules the file
@@ -71,7 +77,7 @@ struct Flags {
 impl Flags {
     fn source(self) -> Source {
         let Flags { config, collector, data_dir, agent_id } = self;
-        Source { file: config, overrides: Overrides { agent_id, collector, data_dir } }
+        Source { file: config, overrides: Overrides { agent_id, collector, data_dir, joining: false } }
     }
 }
 
@@ -92,6 +98,15 @@ pub fn main() -> ExitCode {
             cost::print(&config, parts.slots)?;
             Ok(())
         }),
+        Command::Join(args) => join_and_start(args),
+        Command::Ping(args) => {
+            let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+            match runtime().map(|runtime| runtime.block_on(ping::run(&args, &clock))) {
+                Ok(true) => ExitCode::SUCCESS,
+                Ok(false) => ExitCode::FAILURE,
+                Err(error) => failed(&error),
+            }
+        }
         Command::CheckConfig { file } => {
             let shown = file.clone().unwrap_or_else(|| DEFAULT_FILE.into());
             let source = Source { file, overrides: Overrides::default() };
@@ -121,11 +136,28 @@ fn with_config(source: Source, act: impl FnOnce(Source, Config, Parts) -> anyhow
     };
     match act(source, config, Parts { slots, counters }) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("signalbox-agent: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("signalbox-agent: {error:#}");
+    ExitCode::FAILURE
+}
+
+fn join_and_start(args: JoinArgs) -> ExitCode {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    match runtime().and_then(|runtime| runtime.block_on(join::run(&args, &clock))) {
+        Ok(()) if args.start => with_config(args.source(), run_agent),
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+/// One thread, as all that the agent does.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_io().enable_time().build().context("start the asynchronous runtime")
 }
 
 fn run_agent(source: Source, config: Config, parts: Parts) -> anyhow::Result<()> {
@@ -133,11 +165,8 @@ fn run_agent(source: Source, config: Config, parts: Parts) -> anyhow::Result<()>
     let _data_dir = lock::lock(&config.data_dir)?;
     let clock = Arc::new(SystemClock::start());
     let spool = Spool::open(&config.data_dir.join("spool"), config.spool, clock.wall())?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .enable_time()
-        .build()
-        .context("start the asynchronous runtime")?;
-    let mut agent = Agent::new(config, parts, spool, GrpcTransport, clock);
+    let transport = GrpcTransport::new(&config.data_dir, clock.clone());
+    let runtime = runtime()?;
+    let mut agent = Agent::new(config, parts, spool, transport, clock);
     runtime.block_on(run::run(&mut agent, &source, &log)).context("wait for the timer and for signals")
 }

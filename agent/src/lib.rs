@@ -5,6 +5,8 @@
 //! batch  rows of values become batches           schedule  when each check looks
 //! spool  batches on disk until acknowledged      sampler   asks the checks
 //! sender which batch goes next                   transport how it gets there
+//! identity who the agent is                      net       the way to the collector
+//! join   how it becomes one of an installation   ping      what is wrong with the way
 //! agent  all of it, without waiting              run       the waiting
 //! ```
 //!
@@ -22,9 +24,15 @@ mod checks;
 pub mod cli;
 mod config;
 mod cost;
+mod enrol;
 mod events;
+mod identity;
+mod join;
 mod lock;
 mod log;
+mod net;
+mod ping;
+mod renewal;
 mod run;
 mod sampler;
 mod schedule;

@@ -1,8 +1,9 @@
 //! One agent for one folder: two would mix their epochs.
 
 use rustix::fs::{FlockOperation, flock};
+use rustix::process::Pid;
 use std::fs::File;
-use std::io;
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
@@ -38,10 +39,23 @@ pub(crate) fn lock(dir: &Path) -> Result<DataDir, LockError> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
     let file = File::options().create(true).truncate(false).write(true).open(dir.join("lock")).map_err(failed)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(DataDir { _lock: file }),
+        Ok(()) => {
+            // For `holder`; the lock itself does not need it.
+            let told = file.set_len(0).and_then(|()| writeln!(&file, "{}", std::process::id()));
+            told.map(|()| DataDir { _lock: file }).map_err(failed)
+        }
         Err(rustix::io::Errno::WOULDBLOCK) => Err(LockError::InUse { dir: dir.to_owned() }),
         Err(error) => Err(failed(error.into())),
     }
+}
+
+/// The agent that has the folder, if one runs.
+pub(crate) fn holder(dir: &Path) -> Option<Pid> {
+    let mut file = File::open(dir.join("lock")).ok()?;
+    let Err(rustix::io::Errno::WOULDBLOCK) = flock(&file, FlockOperation::NonBlockingLockShared) else { return None };
+    let mut text = String::new();
+    io::Read::by_ref(&mut file).take(32).read_to_string(&mut text).ok()?;
+    Pid::from_raw(text.trim().parse().ok()?)
 }
 
 #[cfg(test)]
@@ -54,7 +68,9 @@ mod tests {
         let data = dir.path().join("a/b");
         let first = lock(&data).unwrap();
         assert!(matches!(lock(&data), Err(LockError::InUse { .. })));
+        assert_eq!(holder(&data), Pid::from_raw(i32::try_from(std::process::id()).unwrap()));
         drop(first);
+        assert_eq!(holder(&data), None);
         lock(&data).unwrap();
     }
 }

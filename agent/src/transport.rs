@@ -7,6 +7,7 @@ mod grpc;
 
 pub(crate) use grpc::GrpcTransport;
 
+use crate::check::Instant;
 use crate::config::Endpoint;
 use crate::wire::{Frame, FromCollector};
 use tokio::sync::mpsc;
@@ -55,6 +56,15 @@ pub(crate) struct Remote {
 pub(crate) trait Transport {
     /// Begins to open a stream whose first message is `hello`. Returns at once.
     fn dial(&mut self, endpoint: &Endpoint, hello: Frame) -> Link;
+
+    /// Does what keeps the agent's identity good, and returns at once. True when it has
+    /// changed and a new stream should be opened with it.
+    fn tend(&mut self, _endpoint: &Endpoint, _at: Instant) -> bool {
+        false
+    }
+
+    /// The collector took the stream.
+    fn opened(&mut self) {}
 }
 
 /// Both ends of a stream, with `hello` waiting to be sent.

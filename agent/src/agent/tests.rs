@@ -47,7 +47,7 @@ fn slots() -> Vec<Slot> {
 fn config(dir: &Path) -> Config {
     Config {
         agent_id: AgentId::parse("web1").unwrap(),
-        collector: Endpoint::parse("http://127.0.0.1:8441").unwrap(),
+        collector: Endpoint::parse("https://127.0.0.1:8441").unwrap(),
         labels: Labels::default(),
         data_dir: dir.to_owned(),
         spool: Limits { max_size: Bytes::from_mib(64), max_age: Millis(86_400_000) },

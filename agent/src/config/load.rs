@@ -11,6 +11,7 @@ use super::{
 use crate::check::script::ScriptSpec;
 use crate::check::script::config::{self as script, RawScript, SCRIPTS_MAX};
 use crate::check::{DevicePattern, Pattern};
+use crate::identity::Folder;
 use crate::spool::Limits;
 use serde_saphyr::Spanned;
 use signalbox_proto::names::{AgentId, Labels, NameError};
@@ -69,6 +70,21 @@ pub(crate) enum ConfigError {
         path: PathBuf,
         /// Why not.
         source: NameError,
+    },
+    /// The configuration and the identity name two agents.
+    #[error(
+        "agent_id is {configured} in {path}, and the identity in {dir} is of {joined}; \
+         write agent_id: {joined}, or join anew: signalbox-agent join --replace COLLECTOR TOKEN"
+    )]
+    OtherAgent {
+        /// Where it is configured.
+        path: PathBuf,
+        /// What is configured.
+        configured: AgentId,
+        /// Where the identity lies.
+        dir: PathBuf,
+        /// Whose it is.
+        joined: AgentId,
     },
     /// A check that is named does not exist.
     #[error("checks.machine names {name:?}, which is no machine check; there are {known}")]
@@ -172,20 +188,28 @@ impl Merged {
 
     fn trusted(self, main: &Path, overrides: &Overrides) -> Result<Config, ConfigError> {
         let RawConfig { agent_id, collector, labels, interval, data_dir, spool, checks, log, .. } = self.raw;
-        let agent_id = match overrides.agent_id.clone().or(agent_id.map(|id| id.0)) {
-            Some(id) => id,
-            None => hostname().map_err(|source| ConfigError::Hostname { path: main.to_owned(), source })?,
-        };
+        let data_dir = overrides.data_dir.clone().or(data_dir).unwrap_or_else(|| DEFAULT_DATA_DIR.into());
         let collector = overrides.collector.clone().or(collector.map(|endpoint| endpoint.0));
+        let collector = collector.unwrap_or_else(|| Endpoint::Unix(DEFAULT_COLLECTOR.into()));
+        let identity = Folder::of(&data_dir);
+        let joined = identity.agent().filter(|_| !overrides.joining && matches!(collector, Endpoint::Tls { .. }));
+        let agent_id = match (overrides.agent_id.clone().or(agent_id.map(|id| id.0)), joined) {
+            (Some(configured), Some(joined)) if configured != joined => {
+                let path = self.origin.get("agent_id").map_or(main, PathBuf::as_path).to_owned();
+                return Err(ConfigError::OtherAgent { path, configured, dir: identity.path().to_owned(), joined });
+            }
+            (Some(id), _) | (None, Some(id)) => id,
+            (None, None) => hostname().map_err(|source| ConfigError::Hostname { path: main.to_owned(), source })?,
+        };
         let origin = self.origin.get("labels").map_or(main, PathBuf::as_path);
         let labels = Labels::new(labels).map_err(|source| ConfigError::Labels { path: origin.to_owned(), source })?;
         let interval = interval.map_or(DEFAULT_INTERVAL, |own| own.0);
         let intervals = checks.machine.intervals.into_iter().map(|(name, own)| (name, own.0)).collect();
         Ok(Config {
             agent_id,
-            collector: collector.unwrap_or_else(|| Endpoint::Unix(DEFAULT_COLLECTOR.into())),
+            collector,
             labels,
-            data_dir: overrides.data_dir.clone().or(data_dir).unwrap_or_else(|| DEFAULT_DATA_DIR.into()),
+            data_dir,
             spool: Limits {
                 max_size: spool.max_size.map_or(DEFAULT_SPOOL.max_size, |own| own.0),
                 max_age: spool.max_age.map_or(DEFAULT_SPOOL.max_age, |own| own.0),

@@ -4,9 +4,11 @@
 //! the form that the program sees. An empty or missing file is valid: the machine
 //! layer needs no configuration. A key that is not known is refused.
 
+mod endpoint;
 mod load;
 mod raw;
 
+pub(crate) use endpoint::Endpoint;
 pub(crate) use load::{ConfigError, load};
 
 use crate::check::DevicePattern;
@@ -15,12 +17,11 @@ use crate::spool::Limits;
 use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::units::{Bytes, Millis};
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
 use std::path::PathBuf;
 
 /// Where the configuration lies when nothing else is said.
 pub(crate) const DEFAULT_FILE: &str = "/etc/signalbox/agent.yaml";
-const DEFAULT_COLLECTOR: &str = "http://127.0.0.1:8441";
+const DEFAULT_COLLECTOR: &str = "/var/lib/signalbox/collector/agent.sock";
 const DEFAULT_DATA_DIR: &str = "/var/lib/signalbox-agent";
 const DEFAULT_INTERVAL: Millis = Millis(1000);
 const DEFAULT_SPOOL: Limits = Limits { max_size: Bytes::from_mib(512), max_age: Millis(24 * 3_600_000) };
@@ -32,43 +33,6 @@ pub(crate) const INTERVAL_MIN: Millis = Millis(100);
 pub(crate) const INTERVAL_MAX: Millis = Millis(86_400_000);
 /// Smallest spool: a few segments.
 pub(crate) const SPOOL_MIN: Bytes = Bytes::from_mib(4);
-
-/// A collector's address: plain text, on this host only.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Endpoint(String);
-
-impl Endpoint {
-    /// Parses `http://HOST:PORT` with a loopback host.
-    ///
-    /// # Errors
-    /// A sentence with the reason and the remedy.
-    pub(crate) fn parse(text: &str) -> Result<Endpoint, String> {
-        let example = "write for example http://127.0.0.1:8441";
-        let rest = text
-            .strip_prefix("http://")
-            .ok_or_else(|| format!("collector {text:?} must begin with http://; {example}"))?
-            .trim_end_matches('/');
-        let (host, port) = rest.rsplit_once(':').ok_or_else(|| format!("collector {text:?} has no port; {example}"))?;
-        if !port.parse::<u16>().is_ok_and(|port| port > 0) {
-            return Err(format!("collector {text:?}: port {port:?} must be 1 to 65535; {example}"));
-        }
-        let bare = host.trim_start_matches('[').trim_end_matches(']');
-        let loopback = bare == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        if !loopback {
-            return Err(format!(
-                "collector {text:?} is not on this host; agents have no identity yet and speak plain text, \
-                 so only loopback addresses are allowed; {example}"
-            ));
-        }
-        Ok(Endpoint(format!("http://{rest}")))
-    }
-}
-
-impl fmt::Display for Endpoint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
 
 /// How much is logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
@@ -153,6 +117,8 @@ pub(crate) struct Overrides {
     pub(crate) agent_id: Option<AgentId>,
     pub(crate) collector: Option<Endpoint>,
     pub(crate) data_dir: Option<PathBuf>,
+    /// A join is going on: the identity that is there may be another agent's.
+    pub(crate) joining: bool,
 }
 
 impl Config {

@@ -1,6 +1,8 @@
 //! What is accepted, and how a refusal reads.
 
 use super::*;
+use crate::identity::Folder;
+use crate::identity::testing::Authority;
 use std::fs;
 use std::path::Path;
 
@@ -22,7 +24,7 @@ fn load_text(text: &str) -> Result<Config, String> {
 fn an_empty_file_is_a_whole_configuration() {
     for text in ["", "# only a remark\n", "---\n"] {
         let config = load_text(text).unwrap();
-        assert_eq!(config.collector.to_string(), DEFAULT_COLLECTOR);
+        assert_eq!(config.collector.to_string(), format!("unix:{DEFAULT_COLLECTOR}"));
         assert_eq!(config.machine.interval, Millis(1000));
         assert_eq!(config.spool, DEFAULT_SPOOL);
         assert_eq!(config.machine.network_ignore, DevicePattern::defaults());
@@ -32,7 +34,7 @@ fn an_empty_file_is_a_whole_configuration() {
 #[test]
 fn every_key_is_read() {
     let config = load_text(
-        "agent_id: web-1\ncollector: http://[::1]:9000\nlabels: {region: eu, system: pay}\ninterval: 2s\n\
+        "agent_id: web-1\ncollector: https://[::1]:9000\nlabels: {region: eu, system: pay}\ninterval: 2s\n\
          data_dir: /tmp/x\nspool: {max_size: 64MiB, max_age: 6h}\n\
          checks:\n  machine:\n    interval: 5s\n    disable: [netstat]\n    intervals: {cpu: 500ms}\n    network_ignore: ['tap*', eth9]\n\
          processes:\n  - {name: db, match: {unit: postgresql.service}}\n  - {name: web, match: {name: nginx}, interval: 10s}\n\
@@ -40,7 +42,7 @@ fn every_key_is_read() {
     )
     .unwrap();
     assert_eq!(config.agent_id.as_str(), "web-1");
-    assert_eq!(config.collector.to_string(), "http://[::1]:9000");
+    assert_eq!(config.collector.to_string(), "https://[::1]:9000");
     assert_eq!(config.labels.get("system"), Some("pay"));
     assert_eq!(config.spool, Limits { max_size: Bytes::from_mib(64), max_age: Millis(6 * 3_600_000) });
     assert_eq!(config.machine.interval, Millis(5000));
@@ -78,12 +80,31 @@ fn a_refusal_names_file_line_column_and_remedy() {
 }
 
 #[test]
-fn a_collector_elsewhere_is_refused_with_the_reason() {
-    refuses("collector: http://10.0.0.1:8441\n", &["agent.yaml:1:12:", "no identity yet", "http://127.0.0.1:8441"]);
-    refuses("collector: https://127.0.0.1:8441\n", &["must begin with http://"]);
-    refuses("collector: http://127.0.0.1\n", &["has no port"]);
-    refuses("collector: http://127.0.0.1.evil.example:80\n", &["not on this host"]);
-    refuses("collector: http://x@127.0.0.1:80\n", &["not on this host"]);
+fn a_collector_in_plain_text_is_refused_once_with_file_line_and_remedy() {
+    refuses(
+        "collector: http://10.0.0.1:8441\n",
+        &["agent.yaml:1:12:", "signalbox-agent join", "unix:DATA_DIR/agent.sock"],
+    );
+    let error = load_text("interval: 2s\ncollector: http://127.0.0.1:8441\n").unwrap_err();
+    assert!(error.starts_with("agent.yaml:2:12:"), "{error}");
+    assert_eq!(error.matches("plain text").count(), 1, "{error}");
+}
+
+#[test]
+fn the_identity_names_the_agent_unless_the_file_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let now = signalbox_proto::units::UnixMillis(1_764_000_000_000);
+    let folder = Folder::of(dir.path());
+    let key = folder.next_key().unwrap();
+    let ca = Authority::new("ca", now);
+    folder.install(&key, &ca.agent(&key, "joined", now, now + Millis(1000)), &ca.pem()).unwrap();
+    let text = format!("data_dir: {}\n", dir.path().display());
+    let with = |more: &str| load_text(&format!("{text}{more}"));
+    assert_eq!(with("collector: https://c\n").unwrap().agent_id.as_str(), "joined");
+    assert_ne!(with("").unwrap().agent_id.as_str(), "joined", "a Unix socket needs no identity");
+    assert_eq!(with("collector: https://c\nagent_id: joined\n").unwrap().agent_id.as_str(), "joined");
+    let error = with("collector: https://c\nagent_id: other\n").unwrap_err();
+    assert!(error.contains("agent_id is other in agent.yaml") && error.contains("write agent_id: joined"), "{error}");
 }
 
 #[test]

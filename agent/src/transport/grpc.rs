@@ -1,40 +1,118 @@
 //! The stream over gRPC (HTTP/2). One task per stream, on the agent's only thread.
 
 use super::{Ended, Incoming, Link, Remote, Transport, link};
+use crate::check::Instant;
 use crate::config::Endpoint;
+use crate::identity::{Credentials, Identity};
+use crate::net::{self, CallError, Fault, Http2, Pace, Trust};
+use crate::renewal::{self, RenewError, Renewal};
 use crate::sampler::chain;
 use crate::wire::{self, Frame, FromCollector};
-use signalbox_proto::units::Millis;
+use signalbox_proto::clock::Clock;
 use std::error::Error;
+use std::path::Path;
+use std::sync::Arc;
 use thiserror::Error;
+use tokio::sync::oneshot;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic::{Code, Request, Status, client};
 
-/// A connection that does not stand by then is given up.
-const CONNECT_TIMEOUT: Millis = Millis(5000);
-/// Time between two HTTP/2 pings, and the longest wait for an answer.
-const KEEPALIVE: Millis = Millis(10_000);
 /// The largest message a collector may send: its set is closed and small.
 const RESPONSE_MAX_BYTES: usize = 64 * 1024;
 
-/// Dials collectors over TCP.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct GrpcTransport;
+/// Dials collectors: over TLS with the identity that is on disk, or a Unix socket.
+pub(crate) struct GrpcTransport {
+    way: Way,
+    renewal: Renewal,
+    /// A renewal that is on its way.
+    renewing: Option<oneshot::Receiver<Result<Arc<Identity>, RenewError>>>,
+    /// The identity of the last stream that was asked for.
+    told: Option<String>,
+}
+
+/// What every connection needs.
+#[derive(Clone)]
+struct Way {
+    credentials: Arc<Credentials>,
+    clock: Arc<dyn Clock>,
+}
+
+impl GrpcTransport {
+    /// For the agent whose data lies in `data_dir`.
+    pub(crate) fn new(data_dir: &Path, clock: Arc<dyn Clock>) -> GrpcTransport {
+        let way = Way { credentials: Arc::new(Credentials::of(data_dir)), clock };
+        GrpcTransport { way, renewal: Renewal::default(), renewing: None, told: None }
+    }
+
+    /// Takes the end of a renewal. True when there is another identity.
+    fn take_renewed(&mut self, at: Instant) -> bool {
+        let Some(renewing) = &mut self.renewing else { return false };
+        let ended = match renewing.try_recv() {
+            Err(oneshot::error::TryRecvError::Empty) => return false,
+            Err(oneshot::error::TryRecvError::Closed) => None,
+            Ok(ended) => Some(ended),
+        };
+        self.renewing = None;
+        match ended {
+            Some(Ok(identity)) => {
+                let until = crate::identity::certificate::utc(identity.not_after);
+                tracing::info!(until, key = %identity.fingerprint, "certificate renewed");
+                self.renewal.watch(&identity);
+                true
+            }
+            failed => {
+                let why = failed.and_then(Result::err).map_or("it was broken off".to_owned(), |error| chain(&error));
+                let again = self.renewal.put_off(at.mono);
+                if self.told.as_ref() != Some(&why) {
+                    tracing::warn!(why, %again, "certificate not renewed");
+                }
+                self.told = Some(why);
+                false
+            }
+        }
+    }
+}
 
 impl Transport for GrpcTransport {
     fn dial(&mut self, endpoint: &Endpoint, hello: Frame) -> Link {
         let (link, remote) = link(hello);
-        tokio::spawn(run(endpoint.to_string(), remote));
+        tokio::spawn(run(endpoint.clone(), self.way.clone(), remote));
         link
+    }
+
+    fn tend(&mut self, endpoint: &Endpoint, at: Instant) -> bool {
+        if matches!(endpoint, Endpoint::Unix(_)) {
+            return false;
+        }
+        if self.renewing.is_some() {
+            return self.take_renewed(at);
+        }
+        if !self.renewal.is_due(at.wall, at.mono) {
+            return false;
+        }
+        let (tell, renewing) = oneshot::channel();
+        let (endpoint, Way { credentials, clock }) = (endpoint.clone(), self.way.clone());
+        tokio::spawn(async move {
+            // The agent may be gone; then nobody needs to know.
+            let _ = tell.send(renewal::renew(&credentials, &endpoint, &clock).await);
+        });
+        self.renewing = Some(renewing);
+        false
+    }
+
+    fn opened(&mut self) {
+        if let Ok(identity) = self.way.credentials.current() {
+            self.renewal.watch(&identity);
+        }
     }
 }
 
-async fn run(endpoint: String, remote: Remote) {
+async fn run(endpoint: Endpoint, way: Way, remote: Remote) {
     let Remote { frames, incoming } = remote;
     let ended = tokio::select! {
-        ended = stream(&endpoint, frames, &incoming) => ended,
+        ended = stream(&endpoint, &way, frames, &incoming) => ended,
         () = incoming.closed() => return,
     };
     let ended = match ended {
@@ -46,31 +124,45 @@ async fn run(endpoint: String, remote: Remote) {
     let _ = incoming.send(Incoming::Closed(ended)).await;
 }
 
-type Fault = Box<dyn Error + Send + Sync>;
+type Failure = Box<dyn Error + Send + Sync>;
+
+/// The connection for a stream. A certificate whose time is over is renewed first:
+/// a collector takes it for nothing else.
+async fn connect(endpoint: &Endpoint, way: &Way) -> Result<Http2, Failure> {
+    if matches!(endpoint, Endpoint::Unix(_)) {
+        return Ok(net::connect(endpoint, Trust::Roots(Vec::new()), None, &way.clock, Pace::Stream).await?);
+    }
+    let mut identity = way.credentials.current().map_err(Fault::Identity)?;
+    if identity.not_after <= way.clock.wall() {
+        identity = renewal::renew(&way.credentials, endpoint, &way.clock).await?;
+    }
+    let trust = Trust::Roots(identity.roots.clone());
+    Ok(net::connect(endpoint, trust, Some(&identity), &way.clock, Pace::Stream).await?)
+}
 
 async fn stream(
-    endpoint: &str,
+    endpoint: &Endpoint,
+    way: &Way,
     frames: tokio::sync::mpsc::Receiver<Frame>,
     incoming: &tokio::sync::mpsc::Sender<Incoming>,
-) -> Result<(), Fault> {
-    let channel = tonic::transport::Endpoint::from_shared(endpoint.to_owned())?
-        .connect_timeout(CONNECT_TIMEOUT.std())
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(KEEPALIVE.std())
-        .keep_alive_timeout(KEEPALIVE.std())
-        .keep_alive_while_idle(true)
-        .connect()
-        .await?;
-    let mut grpc = client::Grpc::new(channel).max_decoding_message_size(RESPONSE_MAX_BYTES);
-    grpc.ready().await?;
+) -> Result<(), Failure> {
+    let http2 = connect(endpoint, way).await?;
+    let mut grpc =
+        client::Grpc::with_origin(http2.clone(), http2.origin()).max_decoding_message_size(RESPONSE_MAX_BYTES);
     let path = PathAndQuery::from_static(wire::STREAM_PATH);
     let request = Request::new(ReceiverStream::new(frames));
-    let mut answers = grpc.streaming(request, path, FrameCodec).await.map_err(told)?.into_inner();
+    let mut answers = match grpc.streaming(request, path, FrameCodec).await {
+        Ok(answers) => answers.into_inner(),
+        Err(status) => return Err(told(&http2, status).await),
+    };
     incoming.send(Incoming::Opened).await?;
-    while let Some(message) = answers.message().await.map_err(told)? {
-        incoming.send(Incoming::Message(message)).await?;
+    loop {
+        match answers.message().await {
+            Ok(Some(message)) => incoming.send(Incoming::Message(message)).await?,
+            Ok(None) => return Ok(()),
+            Err(status) => return Err(told(&http2, status).await),
+        }
     }
-    Ok(())
 }
 
 /// A status as people read it.
@@ -81,8 +173,15 @@ struct Told {
     message: String,
 }
 
-fn told(status: Status) -> Fault {
-    Told { code: status.code(), message: status.message().to_owned() }.into()
+/// Why a stream failed: the end of the connection says more than the status of it.
+async fn told(http2: &Http2, status: Status) -> Failure {
+    let strange = status.source().and_then(|source| source.downcast_ref::<CallError>()).map(ToString::to_string);
+    if status.source().is_some()
+        && let Some(fault) = http2.ended().await
+    {
+        return fault.into();
+    }
+    Told { code: status.code(), message: strange.unwrap_or_else(|| status.message().to_owned()) }.into()
 }
 
 fn is_invalid(error: &(dyn Error + Send + Sync + 'static)) -> bool {
@@ -129,13 +228,4 @@ impl Decoder for FrameCodec {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_malformed_message_is_told_apart() {
-        assert!(is_invalid(told(Status::invalid_argument("error is too long")).as_ref()));
-        assert!(!is_invalid(told(Status::failed_precondition("a batch is missing")).as_ref()));
-        assert_eq!(told(Status::aborted("x")).to_string(), format!("{}: x", Code::Aborted));
-    }
-}
+mod tests;

@@ -1,0 +1,140 @@
+//! HTTP/2 over a connection that stands, as the service that gRPC calls go through.
+
+use super::fault::Fault;
+use crate::config::Endpoint;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use signalbox_proto::units::Millis;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::time::timeout;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::codegen::http::{Request, Response, StatusCode, Uri, header};
+
+/// Time between two HTTP/2 pings of a stream that stays, and the longest wait for an
+/// answer.
+const KEEPALIVE: Millis = Millis(10_000);
+/// The end of a connection says why a call on it failed; it comes this soon after.
+const END_WAIT: Millis = Millis(200);
+/// Headers of an answer, bytes.
+const HEADERS_MAX_BYTES: u32 = 16 * 1024;
+
+/// How long a connection will be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// For a stream that stays: dead ways are found by pings.
+    Stream,
+    /// For a call or two.
+    Calls,
+}
+
+/// Why a call was not answered.
+#[derive(Debug, Error)]
+pub(crate) enum CallError {
+    /// The answer is HTTP, but not a collector's.
+    #[error("HTTP {status}{server} in place of gRPC; a proxy between the two answers for the collector")]
+    Answer {
+        /// Its status.
+        status: StatusCode,
+        /// Who says to have sent it.
+        server: String,
+    },
+    /// The connection ended; this is why.
+    #[error(transparent)]
+    Ended(Arc<Fault>),
+    /// The call was broken off.
+    #[error("send the call")]
+    Http2(#[source] hyper::Error),
+}
+
+type End = watch::Receiver<Option<Arc<Fault>>>;
+
+/// A connection. It ends when its last clone and the last call are gone.
+#[derive(Debug, Clone)]
+pub(crate) struct Http2 {
+    send: SendRequest<Body>,
+    end: End,
+    origin: Uri,
+}
+
+impl Http2 {
+    /// For the `:scheme` and `:authority` of calls.
+    pub(crate) fn origin(&self) -> Uri {
+        self.origin.clone()
+    }
+
+    /// Why the connection has ended, if it has or does so at once.
+    pub(crate) async fn ended(&self) -> Option<Arc<Fault>> {
+        ended(self.end.clone()).await
+    }
+}
+
+async fn ended(mut end: End) -> Option<Arc<Fault>> {
+    let told = timeout(END_WAIT.std(), end.wait_for(Option::is_some)).await;
+    told.ok().and_then(Result::ok).and_then(|fault| fault.clone())
+}
+
+/// Begins HTTP/2.
+///
+/// # Errors
+/// [`Fault::Http2`] when the preface cannot be sent.
+pub(crate) async fn speak<T>(io: T, endpoint: &Endpoint, pace: Pace) -> Result<Http2, Fault>
+where
+    T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.timer(TokioTimer::new()).max_header_list_size(HEADERS_MAX_BYTES);
+    if pace == Pace::Stream {
+        builder.keep_alive_interval(KEEPALIVE.std()).keep_alive_timeout(KEEPALIVE.std()).keep_alive_while_idle(true);
+    }
+    let (send, connection) = builder.handshake(TokioIo::new(io)).await.map_err(Fault::of_connection)?;
+    let (tell, end) = watch::channel(None);
+    tokio::spawn(async move {
+        let ended = connection.await.err().map(|error| Arc::new(Fault::of_connection(error)));
+        // Nobody listens any more: then nobody needs to know.
+        let _ = tell.send(ended);
+    });
+    let origin = match endpoint {
+        Endpoint::Tls { .. } => endpoint.to_string().parse().unwrap_or_else(|_| Uri::from_static("https://collector")),
+        Endpoint::Unix(_) => Uri::from_static("http://localhost"),
+    };
+    Ok(Http2 { send, end, origin })
+}
+
+impl Service<Request<Body>> for Http2 {
+    type Response = Response<Incoming>;
+    type Error = CallError;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<Incoming>, CallError>> + Send>>;
+
+    /// Always ready: a connection that has ended answers the call with the reason.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let answer = self.send.send_request(request);
+        let end = self.end.clone();
+        Box::pin(async move {
+            match answer.await {
+                Ok(response) if response.status() == StatusCode::OK => Ok(response),
+                Ok(response) => Err(strange(&response)),
+                Err(error) => match ended(end).await {
+                    Some(fault) => Err(CallError::Ended(fault)),
+                    None => Err(CallError::Http2(error)),
+                },
+            }
+        })
+    }
+}
+
+fn strange(response: &Response<Incoming>) -> CallError {
+    let named = response.headers().get(header::SERVER).and_then(|server| server.to_str().ok());
+    let shown = |name: &str| format!(" from {:?}", name.chars().take(64).collect::<String>());
+    CallError::Answer { status: response.status(), server: named.map(shown).unwrap_or_default() }
+}
