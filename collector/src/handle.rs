@@ -7,10 +7,12 @@
 
 use crate::shared::Shared;
 use crate::writer::inbox::{Inbox, InboxError, Message};
+use signalbox_access::event::{Denial, Record};
+use signalbox_access::{AccessAct, AccessView, Caller};
 use signalbox_engine::board::Board;
 use signalbox_engine::decision::Answer;
-use signalbox_engine::event::{Command, DeliveryOutcome};
-use signalbox_proto::api::{Explanation, Finding, QueryAnswer, RulesReport};
+use signalbox_engine::event::{Act, DeliveryOutcome};
+use signalbox_proto::api::{AuditEntry, AuditVerdict, Explanation, Finding, QueryAnswer, RulesReport};
 use signalbox_proto::selector::Selector;
 use signalbox_proto::units::{Millis, UnixMillis};
 use std::collections::BTreeMap;
@@ -74,16 +76,75 @@ impl Handle {
         self.shared.board()
     }
 
-    /// An operator acts; answered after the commit that holds the act.
+    /// An operator acts; answered after the commit that holds the act and its line of
+    /// the audit. Whether they may was asked before: [`signalbox_access::authorize`].
     ///
     /// # Errors
-    /// [`HandleError`] when the command was not taken; the inner [`Answer`] says
-    /// what the engine made of it.
-    pub async fn command(&self, command: Command) -> Result<Answer, HandleError> {
+    /// [`HandleError`] when the act was not taken; the inner [`Answer`] says what the
+    /// engine made of it.
+    pub async fn command(&self, caller: Caller, act: Act) -> Result<Answer, HandleError> {
         let (reply, answer) = oneshot::channel();
-        self.inbox.send(Message::Command { command, reply }).await?;
+        self.inbox.send(Message::Command { caller, act, reply }).await?;
         // A reply dropped without a word is a turn that the store refused.
         answer.await.unwrap_or(Err(HandleError::StoreFull))
+    }
+
+    /// Who may do what, as it was committed.
+    pub fn access_view(&self) -> Arc<AccessView> {
+        self.shared.access()
+    }
+
+    /// Somebody does something about identities or rights; answered after the commit
+    /// that holds it and its line of the audit.
+    ///
+    /// # Errors
+    /// [`HandleError`] when it was not taken; the inner answer says what was made of it.
+    pub async fn access(&self, caller: Caller, act: AccessAct) -> Result<signalbox_access::Answer, HandleError> {
+        let (reply, answer) = oneshot::channel();
+        self.inbox.send(Message::Access { caller, act, reply: Some(reply) }).await?;
+        answer.await.unwrap_or(Err(HandleError::StoreFull))
+    }
+
+    /// Puts on record what was done elsewhere (a reload, a test of a channel); returns
+    /// after the commit.
+    ///
+    /// # Errors
+    /// [`HandleError`]: it is not on record.
+    pub async fn record(&self, caller: Caller, record: Record) -> Result<(), HandleError> {
+        // A record is never refused.
+        let _answer = self.access(caller, AccessAct::Record(record)).await?;
+        Ok(())
+    }
+
+    /// Somebody was refused. Does not wait: a refusal has no effect that a record
+    /// must come before. Counted when the inbox has no room for it.
+    pub fn denied(&self, caller: Caller, denial: Denial) {
+        self.tell(caller, AccessAct::Denied(denial));
+    }
+
+    /// Something about identities that nobody waits for: a session's use, a key's
+    /// first use.
+    pub fn tell(&self, caller: Caller, act: AccessAct) {
+        if self.inbox.try_give(Message::Access { caller, act, reply: None }).is_err() {
+            metrics::counter!("signalbox_access_events_dropped_total").increment(1);
+        }
+    }
+
+    /// Lines of the audit from number `from` on, oldest first, at most `n_max` and at
+    /// most [`AUDIT_PAGE_MAX`](crate::access::AUDIT_PAGE_MAX).
+    ///
+    /// # Errors
+    /// [`HandleError::Busy`] or [`HandleError::Store`].
+    pub async fn audit(&self, from: u64, n_max: usize) -> Result<Vec<AuditEntry>, HandleError> {
+        crate::access::audit(Arc::clone(&self.shared), from, n_max).await
+    }
+
+    /// Checks the whole audit: whole, or the first fault.
+    ///
+    /// # Errors
+    /// [`HandleError::Busy`] or [`HandleError::Store`].
+    pub async fn verify_audit(&self) -> Result<AuditVerdict, HandleError> {
+        crate::access::verify_audit(Arc::clone(&self.shared)).await
     }
 
     /// A notifier tells what came of one attempt.

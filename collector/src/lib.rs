@@ -1,5 +1,6 @@
 //! The collector: ingests, stores, judges, shows and tells.
 //!
+//! - [`access`]: the key of the audit, and reading the audit back.
 //! - [`config`], [`reload`]: one YAML file, and the folder of rules beside it.
 //! - [`ingest`]: connections and streams of agents, wire to domain.
 //! - [`writer`]: the one thread that decides, commits and adopts.
@@ -11,6 +12,7 @@
 //! - [`tls`]: keys, certificates and who passes a handshake.
 //! - [`run`]: all of it put together.
 
+pub mod access;
 pub mod config;
 mod explain;
 pub mod handle;

@@ -149,7 +149,9 @@ fn open_blocking(config: &Config) -> Result<Parts, RunError> {
         .map_err(|why| RunError::System { what: "start the sealing thread", why: why.to_string() })?;
     let (sender, notices) = mpsc::channel(NOTICES_MAX);
     let at = clock.wall();
-    let writer = Writer::open(Arc::clone(&shared), sealer, sender, config.series_max, at)?;
+    let audit_key = crate::access::audit_key(&config.data_dir)
+        .map_err(|why| RunError::System { what: "open the audit", why: why.to_string() })?;
+    let writer = Writer::open(Arc::clone(&shared), sealer, sender, config.series_max, audit_key, at)?;
     note_lost_tail(&shared, durable_turn, writer.turn());
     if durable_turn > writer.turn() {
         // Counted once; the next loss is measured from here.

@@ -5,6 +5,7 @@
 
 use crate::store::Store;
 use crate::telemetry::Telemetry;
+use signalbox_access::AccessView;
 use signalbox_engine::board::Board;
 use signalbox_proto::clock::Clock;
 use signalbox_proto::names::AgentId;
@@ -79,6 +80,8 @@ pub(crate) enum Problem {
     NoRules,
     /// Rows that cannot be read.
     Damage,
+    /// The audit does not end as it was left.
+    Audit,
 }
 
 /// Shared by the writer, listeners and readers.
@@ -86,6 +89,7 @@ pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
     store: Arc<dyn Store>,
     board: RwLock<Arc<Board>>,
+    access: RwLock<Arc<AccessView>>,
     index: RwLock<SeriesIndex>,
     catalogue: RwLock<Catalogue>,
     files: RwLock<Arc<BTreeMap<String, String>>>,
@@ -112,6 +116,7 @@ impl Shared {
             clock,
             store,
             board: RwLock::default(),
+            access: RwLock::default(),
             index: RwLock::default(),
             catalogue: RwLock::default(),
             files: RwLock::default(),
@@ -143,6 +148,16 @@ impl Shared {
         let board = Arc::new(board);
         // The old board is dropped after the lock is let go.
         let _old = std::mem::replace(&mut *write(&self.board), board);
+    }
+
+    /// Identities and rights as they were committed.
+    pub(crate) fn access(&self) -> Arc<AccessView> {
+        read(&self.access).clone()
+    }
+
+    pub(crate) fn publish_access(&self, access: AccessView) {
+        let access = Arc::new(access);
+        let _old = std::mem::replace(&mut *write(&self.access), access);
     }
 
     pub(crate) fn index(&self) -> RwLockReadGuard<'_, SeriesIndex> {

@@ -11,7 +11,7 @@
 //! cannot disagree.
 
 use crate::answer::{Answer, Granted, Refused};
-use crate::audit::{AuditKey, AuditLine, Chain, Head, Words};
+use crate::audit::{AuditKey, AuditLine, Chain, Fault, Head, Words};
 use crate::denials::Denials;
 use crate::event::{AccessAct, AccessEvent};
 use crate::principal::authorize;
@@ -21,7 +21,7 @@ use crate::view::AccessView;
 use signalbox_proto::units::UnixMillis;
 
 /// The only key of [`Table::Head`].
-const HEAD_KEY: &[u8] = b"head";
+pub const HEAD_KEY: &[u8] = b"head";
 
 /// Everything that decides.
 #[derive(Debug, Clone)]
@@ -74,25 +74,28 @@ pub(crate) struct Work<'a> {
 }
 
 impl Access {
-    /// Tables and chain as rows of a previous life say; empty for none.
+    /// Tables and chain as rows and the last line of a previous life say; and what is
+    /// wrong with the chain's end, which belongs on record.
     ///
     /// # Errors
     /// [`RestoreError`]: a row that this version did not write.
     pub fn restore<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         rows: impl IntoIterator<Item = (Table, K, V)>,
+        last: Option<&AuditLine>,
         key: AuditKey,
-    ) -> Result<Access, RestoreError> {
+    ) -> Result<(Access, Option<Fault>), RestoreError> {
         let mut tables = Tables::default();
-        let mut head = Head::default();
+        let mut head = None;
         for (table, row_key, value) in rows {
             let (row_key, value) = (row_key.as_ref(), value.as_ref());
             if table == Table::Head {
-                head = rows::decode(table, row_key, value)?;
+                head = Some(rows::decode::<Head>(table, row_key, value)?);
             } else {
                 tables.restore(table, row_key, value)?;
             }
         }
-        Ok(Access { tables, chain: Chain::new(head, key), denials: Denials::default() })
+        let (chain, fault) = Chain::resume(head, last, key);
+        Ok((Access { tables, chain, denials: Denials::default() }, fault))
     }
 
     /// What these events come to. Changes nothing; the same events give the same
@@ -118,12 +121,8 @@ impl Access {
 
     /// A picture for readers.
     pub fn view(&self) -> AccessView {
-        AccessView { tables: self.tables.clone(), head: self.chain.head }
-    }
-
-    /// The key that seals the audit's head.
-    pub fn audit_key(&self) -> &AuditKey {
-        self.chain.key()
+        let key = self.chain.key().clone();
+        AccessView { tables: self.tables.clone(), head: self.chain.head, key }
     }
 
     fn apply(&mut self, event: &AccessEvent, lines: &mut Vec<AuditLine>) -> Answer {

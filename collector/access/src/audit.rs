@@ -43,7 +43,7 @@ impl fmt::Debug for Hash32 {
 }
 
 /// The key that seals the head: 32 random bytes, kept in a file beside the store.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub struct AuditKey([u8; 32]);
 
 impl AuditKey {
@@ -159,6 +159,11 @@ pub struct Head {
 }
 
 impl Head {
+    /// Reads the row of the head; none when it is none.
+    pub fn decode(row: &[u8]) -> Option<Head> {
+        ciborium::from_reader(row).ok()
+    }
+
     /// The end of a chain, sealed.
     pub fn seal(no: u64, hash: Hash32, key: &AuditKey) -> Head {
         let mac = Hash32(key.mac(no, &hash).finalize().into_bytes().into());
@@ -254,7 +259,7 @@ impl Verifier {
     ///
     /// # Errors
     /// A cut, a chain that was made anew, or a head that cannot be trusted.
-    pub fn finish(self, head: Option<&Head>, key: &AuditKey) -> Result<u64, Fault> {
+    pub fn finish(&self, head: Option<&Head>, key: &AuditKey) -> Result<u64, Fault> {
         let fault = |no, kind| Err(Fault { no, kind });
         let Some(head) = head else {
             // An installation that never wrote a line has no head either.
@@ -309,8 +314,27 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    pub(crate) fn new(head: Head, key: AuditKey) -> Chain {
-        Chain { head, suppressed: 0, key }
+    /// Goes on where a kept chain ends, and says what is wrong with that end. A line
+    /// that is there is never written over, whatever the head says.
+    pub(crate) fn resume(head: Option<Head>, last: Option<&AuditLine>, key: AuditKey) -> (Chain, Option<Fault>) {
+        let (kept, last_no) = (head.unwrap_or_default(), last.map_or(0, |line| line.no));
+        let is_foreign = match head {
+            Some(head) => !head.is_sealed_by(&key),
+            None => last.is_some(),
+        };
+        let kind = if is_foreign || last_no > kept.no {
+            Some(FaultKind::Head)
+        } else if last_no < kept.no {
+            Some(FaultKind::Truncated)
+        } else {
+            last.filter(|line| line.hash != kept.hash).map(|_| FaultKind::Flipped)
+        };
+        let end = match last {
+            Some(line) if line.no > kept.no => Head::seal(line.no, line.hash, &key),
+            _ => kept,
+        };
+        let fault = kind.map(|kind| Fault { no: last_no.min(kept.no) + u64::from(last_no != kept.no), kind });
+        (Chain { head: end, suppressed: 0, key }, fault)
     }
 
     pub(crate) fn key(&self) -> &AuditKey {

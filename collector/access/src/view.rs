@@ -1,6 +1,6 @@
 //! What readers see: an immutable picture of the tables as they were committed.
 
-use crate::audit::Head;
+use crate::audit::{AuditKey, Head};
 use crate::event::{Grant, PasswordHash};
 use crate::limits::{SESSION_IDLE, SESSION_LIFE, TOUCH_EVERY};
 use crate::permission::PermissionSet;
@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 pub struct AccessView {
     pub(crate) tables: Tables,
     pub(crate) head: Head,
+    pub(crate) key: AuditKey,
 }
 
 /// Whose a key is.
@@ -129,6 +130,11 @@ impl AccessView {
         Some(PendingRequest { agent, state: row.state, csr_der, expires: row.expires })
     }
 
+    /// The public name of an API token that counts or did once.
+    pub fn token_id(&self, token: &SecretHash) -> Option<String> {
+        self.tables.api_tokens.get(token).map(|row| row.id.clone())
+    }
+
     /// What a login of this user is checked against; none when there is no such user.
     pub fn credential(&self, user: &str) -> Option<Credential> {
         let row = self.tables.users.get(&user.to_owned())?;
@@ -144,6 +150,11 @@ impl AccessView {
     /// Where the audit ends.
     pub fn audit_head(&self) -> &Head {
         &self.head
+    }
+
+    /// What the audit's head is sealed with.
+    pub fn audit_key(&self) -> &AuditKey {
+        &self.key
     }
 
     /// All users, by name.

@@ -1,17 +1,15 @@
-//! What operators do: checked, done, written into the audit table.
+//! What operators do: checked, and done or refused.
 
-use crate::decision::{Answer, CommandError, Table};
+use crate::decision::{Answer, CommandError};
 use crate::event::{Act, Command};
 use crate::incidents::MACHINE;
-use crate::rows;
 use crate::state::Incident;
 use crate::work::Work;
-use serde::{Deserialize, Serialize};
 use signalbox_proto::api::{Done, IncidentLabel, IncidentState, Snooze};
 use signalbox_proto::names::AgentId;
 use signalbox_proto::selector::Selector;
 use signalbox_proto::status::{AgentState, Level};
-use signalbox_proto::units::{Millis, UnixMillis};
+use signalbox_proto::units::Millis;
 
 /// Characters of an author, an assignee, a reason or a note.
 const TEXT_MAX_CHARS: usize = 4096;
@@ -20,28 +18,11 @@ const SNOOZE_MAX: Millis = Millis::from_mins(366 * 24 * 60);
 /// Snoozes in force at once.
 const SNOOZES_MAX: usize = 1000;
 
-/// One act of an operator, as it is kept.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct AuditRow {
-    at: UnixMillis,
-    author: String,
-    act: String,
-    outcome: String,
-}
-
 impl Work<'_> {
-    /// Does what an operator asks, or says why not; both leave an audit row.
+    /// Does what an operator asks, or says why not. The record of it is the writer's.
     pub(crate) fn command(&mut self, command: &Command) {
         let answer =
             check_text("the author", &command.author, true).and_then(|()| self.act(&command.author, &command.act));
-        let outcome = match &answer {
-            Ok(done) => done.done.clone(),
-            Err(error) => format!("refused: {error}"),
-        };
-        let act = format!("{:?}", command.act).chars().take(2 * TEXT_MAX_CHARS).collect();
-        let row = AuditRow { at: self.now, author: command.author.clone(), act, outcome };
-        self.meta.audit += 1;
-        self.add_row(Table::Audit, rows::number_key(self.meta.audit), rows::encode(&row));
         self.answers.push(answer);
     }
 

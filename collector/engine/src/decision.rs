@@ -27,8 +27,7 @@ pub enum Table {
     Outbox = 6,
     /// Ledger lines by id, big endian. Only ever added.
     Ledger = 7,
-    /// Acts of operators by number, big endian. Only ever added.
-    Audit = 8,
+    // 8 held the acts of operators before there was an audit chain.
     /// Checks' feeds by agent and check: interval, series, freshness.
     Feeds = 9,
     /// Rulesets by version: the text that was in force, for explanations.

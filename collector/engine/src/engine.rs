@@ -265,7 +265,7 @@ fn restore_row(
             state.feeds.entry(key.agent).or_default().insert(key.check, feed);
         }
         // History for people: no verdict needs it.
-        Table::Audit | Table::Rulesets => {}
+        Table::Rulesets => {}
     }
     Ok(())
 }

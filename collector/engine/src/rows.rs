@@ -9,7 +9,6 @@
 //! | snoozes   | id (be u64)                 | snooze                     |
 //! | outbox    | idempotency key             | notice, next attempt       |
 //! | ledger    | id (be u64)                 | line                       |
-//! | audit     | number (be u64)             | act and its outcome        |
 //! | feeds     | agent id, 0, check          | interval, series, last tick|
 //! | rulesets  | version                     | when, text file by file    |
 

@@ -29,7 +29,7 @@ pub(crate) fn in_force(snooze: &Snooze, at: UnixMillis) -> bool {
     snooze.ended.is_none() && at < snooze.until
 }
 
-/// When a snooze leaves memory and table; its audit rows stay.
+/// When a snooze leaves memory and table; its lines of the audit stay.
 fn forgotten_at(snooze: &Snooze) -> UnixMillis {
     snooze.ended.unwrap_or(snooze.until) + REMEMBERED_FOR
 }

@@ -64,8 +64,6 @@ pub(crate) struct Meta {
     pub(crate) snoozes: u64,
     /// The last ledger line's id.
     pub(crate) ledger: u64,
-    /// The last audit row's number.
-    pub(crate) audit: u64,
     /// Version of the rules in force.
     pub(crate) rules_version: String,
     /// When the collector began to listen: at its start, after a pause.

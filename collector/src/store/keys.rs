@@ -8,8 +8,11 @@
 //! state    := table u8, key
 //! history  := table u8, length u16 BE, key, at i64 BE with its sign flipped
 //!                                                     value: 1 then the row, or 0 when it was removed
+//! access   := table u8, key                           value CBOR, see signalbox_access::rows
+//! audit    := number u64 BE                           value CBOR, see signalbox_access::audit
 //! ```
 
+use signalbox_access::rows::Table as AccessTable;
 use signalbox_engine::decision::Table;
 use signalbox_proto::units::UnixMillis;
 use signalbox_tsdb::keys::AgentNo;
@@ -89,9 +92,37 @@ pub fn row_key(row: &[u8]) -> Option<&[u8]> {
     row.get(3..)
 }
 
+/// Key of a row of identities and rights.
+pub fn access(table: AccessTable, key: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1 + key.len());
+    out.push(table as u8);
+    out.extend_from_slice(key);
+    out
+}
+
+/// Table and own key of such a row.
+pub fn parse_access(key: &[u8]) -> Option<(AccessTable, &[u8])> {
+    let (table, own) = key.split_first()?;
+    Some((AccessTable::parse(*table)?, own))
+}
+
+/// Key of a line of the audit.
+pub fn audit(no: u64) -> Vec<u8> {
+    no.to_be_bytes().to_vec()
+}
+
+/// The number in such a key.
+pub fn parse_audit(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.try_into().ok()?))
+}
+
+/// Acts of operators as an older version kept them, without a chain. They stay where
+/// they are and nobody reads them.
+pub const OLD_AUDIT: u8 = 8;
+
 /// The table of a discriminant.
 pub fn parse_table(byte: u8) -> Option<Table> {
-    const TABLES: [Table; 10] = [
+    const TABLES: [Table; 9] = [
         Table::Meta,
         Table::Agents,
         Table::Tracks,
@@ -99,7 +130,6 @@ pub fn parse_table(byte: u8) -> Option<Table> {
         Table::Snoozes,
         Table::Outbox,
         Table::Ledger,
-        Table::Audit,
         Table::Feeds,
         Table::Rulesets,
     ];
@@ -115,6 +145,9 @@ mod tests {
         assert_eq!(parse_agent(&agent(AgentNo(7))), Some(AgentNo(7)));
         assert_eq!(parse_mark(&mark(AgentNo(7), 9)), Some((AgentNo(7), 9)));
         assert_eq!(parse_mark(b"m123"), None);
+        assert_eq!(parse_audit(&audit(7)), Some(7));
+        assert_eq!(parse_access(&access(AccessTable::Users, b"ada")), Some((AccessTable::Users, b"ada".as_slice())));
+        assert_eq!(parse_access(b""), None);
         for at in [UnixMillis::MIN, UnixMillis(-1), UnixMillis(0), UnixMillis::MAX] {
             let key = history(Table::Tracks, b"key", at);
             let (row, found) = parse_history(&key).unwrap();

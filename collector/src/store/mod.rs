@@ -12,6 +12,8 @@
 //! chunks   agent no, max, min, epoch, last seq   tsdb::chunk
 //! state    table, key                            engine row as it stands
 //! history  table, len, key, at                   engine row as it stood from `at` on
+//! access   table, key                            identities, rights, end of the audit
+//! audit    number                                audit line
 //! ```
 
 #[cfg(test)]
@@ -39,12 +41,24 @@ pub enum Family {
     State,
     /// Engine rows as they stood.
     History,
+    /// Identities and rights as they stand, and where the audit ends.
+    Access,
+    /// Lines of the audit. Only ever added.
+    Audit,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Family; 6] =
-        [Family::Meta, Family::Series, Family::Journal, Family::Chunks, Family::State, Family::History];
+    pub const ALL: [Family; 8] = [
+        Family::Meta,
+        Family::Series,
+        Family::Journal,
+        Family::Chunks,
+        Family::State,
+        Family::History,
+        Family::Access,
+        Family::Audit,
+    ];
 
     /// Its name on disk: never change one.
     pub fn name(self) -> &'static str {
@@ -55,6 +69,8 @@ impl Family {
             Family::Chunks => "chunks",
             Family::State => "state",
             Family::History => "history",
+            Family::Access => "access",
+            Family::Audit => "audit",
         }
     }
 }
@@ -161,7 +177,7 @@ pub struct Stats {
     /// Bytes of all files, or of all rows for the memory twin.
     pub n_bytes: u64,
     /// Rows by family, in the order of [`Family::ALL`]; estimates on disk.
-    pub n_rows: [u64; 6],
+    pub n_rows: [u64; Family::ALL.len()],
     /// Bytes of memory in use for caches and write buffers.
     pub memory_bytes: u64,
 }

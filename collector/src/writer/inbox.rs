@@ -9,8 +9,9 @@ use super::stream::StreamOut;
 use crate::handle::HandleError;
 use crate::writer::retention::Sweep;
 use crate::writer::seal::Sealed;
+use signalbox_access::{AccessAct, Caller};
 use signalbox_engine::decision::Answer;
-use signalbox_engine::event::{Command, DeliveryOutcome};
+use signalbox_engine::event::{Act, DeliveryOutcome};
 use signalbox_engine::rule::Ruleset;
 use signalbox_proto::samples::{Batch, Hello};
 use signalbox_proto::units::UnixMillis;
@@ -79,10 +80,21 @@ pub enum Message {
     },
     /// An operator acts.
     Command {
+        /// Who.
+        caller: Caller,
         /// What.
-        command: Command,
+        act: Act,
         /// Answered after the commit.
         reply: oneshot::Sender<Result<Answer, HandleError>>,
+    },
+    /// Somebody does something about identities or rights, or was refused.
+    Access {
+        /// Who.
+        caller: Caller,
+        /// What.
+        act: AccessAct,
+        /// Answered after the commit, if somebody waits.
+        reply: Option<oneshot::Sender<Result<signalbox_access::Answer, HandleError>>>,
     },
     /// A notifier tried.
     Delivery {

@@ -4,17 +4,16 @@
 //! run ahead of the disk until the turn commits, and a turn that the store refuses
 //! makes the writer read them back.
 
+use super::deeds::Deed;
 use super::agents::{AgentEntry, Agents, LANES_PER_AGENT_MAX, LaneEntry};
 use super::inbox::{Marks, Message, Queued};
 use super::restore;
 use super::sieve::{ShapeWatch, Sieve};
 use super::stream::{Fault, StreamOut};
-use crate::handle::HandleError;
 use crate::shared::{LaneCell, Problem, Shared};
 use crate::store::{Commit, Family, keys};
-use signalbox_engine::decision::Answer;
 use signalbox_engine::engine::Engine;
-use signalbox_engine::event::{AgentHello, Event, SampledTick, SeriesId, Stamped};
+use signalbox_engine::event::{AgentHello, Command, Event, SampledTick, SeriesId, Stamped};
 use signalbox_proto::limits::SERIES_PER_AGENT_MAX;
 use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::samples::{Batch, Hello};
@@ -44,8 +43,8 @@ pub(crate) struct Intake {
     pub(crate) acks: Vec<(Arc<StreamOut>, u64, u64)>,
     /// Answers to Hellos.
     pub(crate) hellos: Vec<(oneshot::Sender<Result<Marks, String>>, Marks)>,
-    /// Where answers to commands go, in their order.
-    pub(crate) commands: Vec<oneshot::Sender<Result<Answer, HandleError>>>,
+    /// What goes on record, in order.
+    pub(crate) deeds: Vec<Deed>,
     /// Who waits for rules to be in force.
     pub(crate) reloads: Vec<oneshot::Sender<()>>,
     /// Lanes that took something.
@@ -97,10 +96,13 @@ impl Taker<'_> {
                 }
             }
             Message::Disconnected { stream, goodbye } => self.disconnect(&stream, goodbye),
-            Message::Command { command, reply } => {
-                self.out.commands.push(reply);
-                self.out.event(at, Event::Command(command));
+            Message::Command { caller, act, reply } => {
+                // Whoever acts is who was let in: nobody signs for another.
+                let author = caller.principal.name.clone();
+                self.out.deeds.push(Deed::command(caller, &act, reply));
+                self.out.event(at, Event::Command(Command { author, act }));
             }
+            Message::Access { caller, act, reply } => self.out.deeds.push(Deed::Access { caller, act, reply }),
             Message::Delivery { key, outcome } => self.out.event(at, Event::Delivery { key, outcome }),
             Message::Rules { rules, files, reply } => {
                 self.shared.set_files(files);

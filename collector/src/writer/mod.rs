@@ -1,12 +1,12 @@
 //! The one thread that decides, commits, adopts, publishes and acknowledges.
 //!
 //! ```text
-//! inbox ─ turn ─▶ take ─▶ engine.decide ─▶ store.commit ─▶ engine.adopt ─▶ publish ─▶ acknowledge
-//!                 (decode, sieve)          (fsynced)
+//! inbox ─ turn ─▶ take ─▶ engine.decide ─▶ access.decide ─▶ store.commit ─▶ adopt ─▶ publish ─▶ acknowledge
+//!                 (decode, sieve)                            (fsynced)
 //! ```
 //!
 //! What it promises: an agent is acknowledged, and a command answered, only after
-//! the durable commit that holds it. A turn that the store refuses for want of
+//! the durable commit that holds it and its line of the audit. A turn that the store refuses for want of
 //! space changes nothing: its streams are ended, so that agents send it again from
 //! the marks. Any other error of a commit ends the process, because nobody can
 //! know what is on the disk.
@@ -15,6 +15,7 @@
 //! production, tests call it with the memory store.
 
 pub mod agents;
+mod deeds;
 pub mod inbox;
 pub mod intake;
 mod lanes;
@@ -38,6 +39,7 @@ use agents::Agents;
 use inbox::Queued;
 use intake::{Intake, Taker, announce};
 use seal::Sealer;
+use signalbox_access::{Access, AuditKey, Decision as AccessDecision, Fault};
 use sieve::Sieve;
 use signalbox_engine::decision::{Notice, Table};
 use signalbox_engine::engine::{Decision, Engine};
@@ -56,7 +58,7 @@ const PUBLISH_AT_LEAST: Millis = Millis::from_secs(1);
 /// item, so this keeps it under a twentieth of the writer's time.
 const ITEMS_PER_MS: u64 = 16;
 /// Tables whose rows are kept as they stood, for explanations: those that
-/// verdicts are made of. Ledger, audit and rulesets are only ever added to;
+/// verdicts are made of. Ledger and rulesets are only ever added to;
 /// feeds and outbox say nothing about a verdict.
 const EXPLAINED: [Table; 5] = [Table::Meta, Table::Agents, Table::Tracks, Table::Incidents, Table::Snoozes];
 
@@ -88,6 +90,11 @@ pub enum Outcome {
 pub struct Writer {
     shared: Arc<Shared>,
     engine: Engine,
+    access: Access,
+    /// What was wrong with the end of the audit; the first turn puts it on record.
+    chain_fault: Option<Fault>,
+    /// When what is over was last swept away.
+    swept_at: UnixMillis,
     agents: Agents,
     sieve: Sieve,
     sealer: Sealer,
@@ -126,6 +133,7 @@ impl Writer {
         sealer: Sealer,
         notices: mpsc::Sender<Notice>,
         series_max: u32,
+        audit_key: AuditKey,
         at: UnixMillis,
     ) -> Result<Writer, StoreError> {
         let restored = restore::tables(&shared, series_max, at)?;
@@ -133,9 +141,15 @@ impl Writer {
         let rows = rows.into_iter().filter_map(|row| Some((row.table, row.key, row.value?)));
         let engine = Engine::restore(rows)
             .map_err(|why| StoreError::Failed { what: "restore the engine".to_owned(), why: why.to_string() })?;
+        let (access, chain_fault) = restore::access(&**shared.store(), audit_key)?;
+        deeds::state_fault(&shared, chain_fault.as_ref());
+        shared.publish_access(access.view());
         Ok(Writer {
             shared,
             engine,
+            access,
+            chain_fault,
+            swept_at: at,
             agents: restored.agents,
             sieve: Sieve::default(),
             sealer,
@@ -184,7 +198,9 @@ impl Writer {
         let at = turn.at;
         let mut intake = self.take(turn);
         let decision = self.engine.decide(&intake.events);
-        let commit = self.commit_of(&mut intake, &decision, at);
+        let deeds = std::mem::take(&mut intake.deeds);
+        let record = self.decide_deeds(&deeds, decision.answers(), at);
+        let commit = self.commit_of(&mut intake, &decision, record.as_ref(), at);
         if !commit.is_empty() {
             match self.shared.store().commit(&commit) {
                 Ok(()) => self.turn += 1,
@@ -193,14 +209,17 @@ impl Writer {
             }
         }
         let outcome = if intake.stop { Outcome::Stop } else { Outcome::Committed };
+        let answers = decision.answers().to_vec();
         self.adopt(decision, intake, at);
+        self.adopt_deeds(record, deeds, answers);
         Ok(outcome)
     }
 
     fn take(&mut self, turn: Turn) -> Intake {
         self.sieve.begin(self.turn + 1);
         let at = turn.at;
-        let mut out = Intake { commit: std::mem::take(&mut self.housekeeping), ..Intake::default() };
+        let deeds = self.own_deeds(turn.tick, at);
+        let mut out = Intake { commit: std::mem::take(&mut self.housekeeping), deeds, ..Intake::default() };
         let started = std::mem::take(&mut self.must_start) || turn.started;
         if started {
             out.event(at, Event::CollectorStarted);
@@ -246,7 +265,13 @@ impl Writer {
     }
 
     /// All that the turn changes, in one commit.
-    fn commit_of(&self, intake: &mut Intake, decision: &Decision, at: UnixMillis) -> Commit {
+    fn commit_of(
+        &self,
+        intake: &mut Intake,
+        decision: &Decision,
+        record: Option<&AccessDecision>,
+        at: UnixMillis,
+    ) -> Commit {
         let mut commit = std::mem::take(&mut intake.commit);
         for (&(no, epoch), seq) in &intake.marks {
             commit.put(Family::Meta, keys::mark(no, epoch), seq.to_le_bytes());
@@ -265,6 +290,9 @@ impl Writer {
                 commit.put(Family::History, keys::history(row.table, &row.key, at), version);
             }
         }
+        if let Some(record) = record {
+            deeds::put(record, &mut commit);
+        }
         if !commit.is_empty() {
             commit.put(Family::Meta, keys::TURN, (self.turn + 1).to_le_bytes());
         }
@@ -274,7 +302,7 @@ impl Writer {
     /// The turn is durable: now it is true, shown, told and acknowledged.
     fn adopt(&mut self, decision: Decision, intake: Intake, at: UnixMillis) {
         let bands: Vec<_> = decision.bands().to_vec();
-        let answers = decision.answers().to_vec();
+        let somebody_acted = !decision.answers().is_empty();
         let notices = decision.notices().to_vec();
         self.must_announce = intake.has_rules || decision.rules_changed();
         self.is_board_old |= !decision.is_empty() || !intake.events.is_empty();
@@ -286,7 +314,7 @@ impl Writer {
             self.sieve.set_band(*series, self.engine.band(*series));
         }
         self.tell(notices);
-        self.publish(at, !answers.is_empty());
+        self.publish(at, somebody_acted);
         self.release_sealed(&intake);
         metrics::counter!("signalbox_samples_ingested_total").increment(intake.n_samples);
         metrics::gauge!("signalbox_series_watched").set(self.sieve.n_watched() as f64);
@@ -296,9 +324,6 @@ impl Writer {
         }
         for (reply, marks) in intake.hellos {
             let _gone = reply.send(Ok(marks));
-        }
-        for (reply, answer) in intake.commands.into_iter().zip(answers) {
-            let _gone = reply.send(Ok(answer));
         }
         for reply in intake.reloads {
             let _gone = reply.send(());

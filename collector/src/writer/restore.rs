@@ -9,6 +9,7 @@ use super::agents::{Agents, LaneEntry};
 use super::intake::HOST;
 use crate::shared::{Catalogue, LaneCell, Problem, Shared};
 use crate::store::{Family, Store, StoreError, after_prefix, keys};
+use signalbox_access::{Access, AuditKey, AuditLine, Fault};
 use signalbox_engine::decision::Row;
 use signalbox_proto::names::AgentId;
 use signalbox_proto::units::UnixMillis;
@@ -177,12 +178,36 @@ fn read_lanes(store: &dyn Store, damage: &mut Damage<'_>) -> Result<Lanes, Store
 pub(crate) fn engine_rows(store: &dyn Store) -> Result<Vec<Row>, StoreError> {
     let mut rows = Vec::new();
     each(store, Family::State, &[], |key, value| {
+        if key.first() == Some(&keys::OLD_AUDIT) {
+            return Ok(());
+        }
         let parsed = key.split_first().and_then(|(table, key)| Some((keys::parse_table(*table)?, key)));
         let (table, own) = parsed.ok_or_else(|| StoreError::damaged(Family::State, key, "no such table"))?;
         rows.push(Row { table, key: own.to_vec(), value: Some(value.to_vec()) });
         Ok(())
     })?;
     Ok(rows)
+}
+
+/// Identities and rights, and the end of the audit, with what is wrong with it.
+///
+/// # Errors
+/// [`StoreError::Damaged`] for a row that cannot be read: nobody could trust rights
+/// that are known in part.
+pub(crate) fn access(store: &dyn Store, key: AuditKey) -> Result<(Access, Option<Fault>), StoreError> {
+    let mut rows = Vec::new();
+    each(store, Family::Access, &[], |key, value| {
+        let parsed = keys::parse_access(key);
+        let (table, own) = parsed.ok_or_else(|| StoreError::damaged(Family::Access, key, "no such table"))?;
+        rows.push((table, own.to_vec(), value.to_vec()));
+        Ok(())
+    })?;
+    let last = store.last(Family::Audit, &[], &[])?;
+    let last = last.and_then(|(key, row)| Some((keys::parse_audit(&key)?, row)));
+    // A line that does not decode still holds its number: it is never written over.
+    let last = last.map(|(no, row)| AuditLine::decode(&row).filter(|line| line.no == no).unwrap_or(AuditLine { no, ..AuditLine::default() }));
+    Access::restore(rows, last.as_ref(), key)
+        .map_err(|why| StoreError::Failed { what: "restore identities and rights".to_owned(), why: why.to_string() })
 }
 
 /// The engine's rows as they stood at an instant.

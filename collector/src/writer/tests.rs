@@ -10,7 +10,8 @@ use crate::store::memory::MemoryStore;
 use crate::telemetry::Telemetry;
 use proptest::prelude::*;
 use signalbox_engine::board::Board;
-use signalbox_engine::event::{Act, Command};
+use signalbox_access::{Caller, Principal, Role};
+use signalbox_engine::event::Act;
 use signalbox_proto::clock::ManualClock;
 use signalbox_proto::columns::Encoder;
 use signalbox_proto::names::Labels;
@@ -56,7 +57,8 @@ impl Rig {
         let shared = Arc::new(Shared::new(clock, Arc::clone(&store) as Arc<dyn Store>, Telemetry::default()));
         let (sender, notices) = mpsc::channel(64);
         let sealer = Sealer::Inline(VecDeque::new());
-        let writer = Writer::open(Arc::clone(&shared), sealer, sender, 1000, at).unwrap();
+        let key = AuditKey::new([7; 32]);
+        let writer = Writer::open(Arc::clone(&shared), sealer, sender, 1000, key, at).unwrap();
         Rig { store, shared, writer, _notices: notices, at }
     }
 
@@ -289,7 +291,7 @@ fn a_refused_turn_changes_nothing_and_its_batch_is_taken_again() {
     let batch = agent.batch(rig.at, &[99.0]);
     let (reply, mut answer) = oneshot::channel();
     let act = Act::Snooze { scope: "host/web1".into(), span: Millis(1000), reason: "r".into() };
-    let command = Message::Command { command: Command { author: "a".into(), act }, reply };
+    let command = Message::Command { caller: Caller::new(Principal::local("a", Role::Operator), "test"), act, reply };
     rig.store.set_full(true);
     let message = Message::Batch { stream: Arc::clone(&agent.stream), batch: batch.clone() };
     assert_eq!(rig.turn(vec![message, command]), Outcome::Refused);

@@ -129,7 +129,14 @@ fn ends_turn(message: &Message) -> bool {
 }
 
 fn urgent(message: &Message) -> bool {
-    matches!(message, Message::Command { .. } | Message::Connected { .. } | Message::Rules { .. } | Message::Stop)
+    matches!(
+        message,
+        Message::Command { .. }
+            | Message::Access { reply: Some(_), .. }
+            | Message::Connected { .. }
+            | Message::Rules { .. }
+            | Message::Stop
+    )
 }
 
 fn watch_space(writer: &mut Writer, shared: &Shared, limits: &Limits) {

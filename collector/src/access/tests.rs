@@ -1,0 +1,1 @@
+//! The audit as it lies in the store.
