@@ -7,9 +7,6 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use serde::de::DeserializeOwned;
 
-/// Bytes of a request's body.
-pub(crate) const BODY_MAX_BYTES: usize = 1024 * 1024;
-
 /// Query parameters. `T` denies unknown fields, so that a misspelt one is named.
 pub(crate) struct Params<T>(pub(crate) T);
 
@@ -83,10 +80,15 @@ impl<S: Send + Sync> FromRequest<S> for Empty {
     }
 }
 
+/// Bytes that a body may have; in every request, for whoever must name the limit.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct BodyLimit(pub(crate) usize);
+
 async fn read<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Failure> {
+    let limit = request.extensions().get::<BodyLimit>().map_or(0, |limit| limit.0);
     Bytes::from_request(request, state).await.map_err(|refused| {
         if refused.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            let error = format!("body is over the limit of {BODY_MAX_BYTES} bytes");
+            let error = format!("body is over the limit of {limit} bytes");
             Failure::new(StatusCode::PAYLOAD_TOO_LARGE, error, "send less at a time")
         } else {
             Failure::bad(format!("body: {}", refused.body_text()), "send the whole body")

@@ -1,31 +1,33 @@
-//! What stands before every route: who may ask, how long, how many at a time.
+//! What stands before every route: from where one may ask, how long, how many at a
+//! time; and what every answer carries.
 //!
-//! Until operators have identities the listener is on loopback only. A browser on
-//! this host is then the one way in for strangers, so every request must name this
-//! host ([`host_is_ours`], against DNS rebinding), and no page of another origin may
-//! ask for anything; it may only link to a page, which carries nothing back
-//! ([`refusal`]). The decisions are pure; [`guard`] applies them.
+//! A browser is the way in for strangers who have no password: so every request
+//! must name this collector ([`Names`], against DNS rebinding), and no page of
+//! another origin may ask for anything; it may only link to a page, which carries
+//! nothing back ([`refusal`]). A change of state is JSON, which a foreign form
+//! cannot send; the few forms of our own must prove their origin ([`is_own_form`]).
+//! The decisions are pure; [`guard`] applies them.
 
+use crate::http::App;
 use crate::http::error::Failure;
+use crate::http::peer::Peer;
+use crate::http::routes::is_page;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use metrics::counter;
+use reqwest::Url;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Requests under way at the same time.
-pub(crate) const REQUESTS_MAX: usize = 64;
-/// From the first byte of a request's body to its answer.
-pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// On every answer. The style is the one thing that a page may load.
+/// On every answer. Pages load nothing but the collector's own files.
 const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     (
         header::CONTENT_SECURITY_POLICY,
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+         frame-ancestors 'none'; base-uri 'none'; form-action 'self'; object-src 'none'",
     ),
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
@@ -33,52 +35,122 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
     (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     (header::CACHE_CONTROL, "no-store"),
 ];
+/// On every answer inside TLS: a year.
+const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// The outermost layer: refuses, limits, counts, and dresses every answer.
-pub(crate) async fn guard(State(slots): State<Arc<Semaphore>>, request: Request, next: Next) -> Response {
-    let mut response = admit(&slots, request, next).await;
+pub(crate) async fn guard(
+    State((app, slots)): State<(App, Arc<Semaphore>)>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let is_tls = request.extensions().get::<Peer>().is_some_and(Peer::is_tls);
+    let mut response = admit(&app, &slots, is_tls, request, next).await;
     let headers = response.headers_mut();
     for (name, value) in SECURITY_HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
+    }
+    if is_tls {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HSTS);
     }
     counter!("signalbox_http_requests_total", "status" => response.status().as_str().to_owned()).increment(1);
     response
 }
 
-async fn admit(slots: &Semaphore, request: Request, next: Next) -> Response {
-    if let Some(failure) = refusal(request.method(), request.uri(), request.headers()) {
+async fn admit(app: &App, slots: &Semaphore, is_tls: bool, request: Request, next: Next) -> Response {
+    let settings = &app.door.settings;
+    let names = Names { known: &app.names(), external: app.door.external.as_ref(), is_tls };
+    if let Some(failure) = refusal(&names, request.method(), request.uri(), request.headers()) {
         tracing::warn!(status = failure.status.as_u16(), error = failure.error, "request refused");
         return failure.into_response();
     }
     let Ok(_slot) = slots.try_acquire() else {
-        let error = format!("{REQUESTS_MAX} requests are under way already");
+        let error = format!("{} requests are under way already", settings.limits.requests);
         return Failure::new(StatusCode::SERVICE_UNAVAILABLE, error, "try again in a moment").into_response();
     };
-    match tokio::time::timeout(REQUEST_TIMEOUT, next.run(request)).await {
+    let patience = settings.limits.request;
+    match tokio::time::timeout(patience, next.run(request)).await {
         Ok(response) => response,
         Err(_) => {
-            let error = format!("no answer within {} s", REQUEST_TIMEOUT.as_secs());
+            let error = format!("no answer within {} s", patience.as_secs());
             Failure::new(StatusCode::GATEWAY_TIMEOUT, error, "ask for less, or try again").into_response()
         }
     }
 }
 
+/// Under which names this collector is asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Names<'a> {
+    /// Names and addresses of its certificate and its configuration, in lower case.
+    pub(crate) known: &'a [String],
+    /// Where people find the page, when a proxy stands before it.
+    pub(crate) external: Option<&'a Url>,
+    /// The request came inside TLS.
+    pub(crate) is_tls: bool,
+}
+
+impl Names<'_> {
+    /// True when a `Host` header names this collector. An address needs no list
+    /// inside TLS: a name that an attacker points here is never an address.
+    fn has(&self, host: &str) -> bool {
+        let Some(name) = without_port(host) else { return false };
+        let name = name.to_ascii_lowercase();
+        let bare = name.trim_start_matches('[').trim_end_matches(']');
+        let address: Option<IpAddr> = bare.parse().ok();
+        match address {
+            Some(ip) if self.is_tls => !ip.is_unspecified(),
+            _ => {
+                matches!(name.as_str(), "localhost" | "127.0.0.1" | "[::1]")
+                    || self.known.iter().any(|known| known == bare)
+                    || self.external.and_then(Url::host_str).is_some_and(|external| external == name)
+            }
+        }
+    }
+
+    /// True when an `Origin` header names the same place as `host` does.
+    fn is_own(&self, origin: &str, host: &str) -> bool {
+        let scheme = if self.is_tls { "https" } else { "http" };
+        origin.eq_ignore_ascii_case(&format!("{scheme}://{host}"))
+            || self.external.is_some_and(|url| {
+                let own = url.origin().ascii_serialization();
+                own.eq_ignore_ascii_case(origin) && own.split_once("://").is_some_and(|(_, name)| name.eq_ignore_ascii_case(host))
+            })
+    }
+}
+
+/// The part before the port; none when what follows is no port.
+fn without_port(host: &str) -> Option<&str> {
+    let end = match host.strip_prefix('[') {
+        Some(rest) => rest.find(']')? + 2,
+        None => host.find(':').unwrap_or(host.len()),
+    };
+    let (name, rest) = host.split_at(end);
+    let is_port = rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    (is_port && !name.is_empty()).then_some(name)
+}
+
 /// Why a request is refused before any route sees it; none: it may pass.
-pub(crate) fn refusal(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Failure> {
+pub(crate) fn refusal(names: &Names<'_>, method: &Method, uri: &Uri, headers: &HeaderMap) -> Option<Failure> {
     let forbidden = |error: String, remedy: &str| Some(Failure::new(StatusCode::FORBIDDEN, error, remedy));
     let Some(host) = sole(headers, &header::HOST) else {
         return forbidden("the request names no host, or several".to_owned(), "send one Host header");
     };
     let absolute = uri.authority().map(|authority| authority.as_str());
-    if !host_is_ours(host) || absolute.is_some_and(|authority| !host_is_ours(authority)) {
-        let remedy = "ask for localhost, 127.0.0.1 or [::1]; behind a proxy, let it set Host";
+    if !names.has(host) || absolute.is_some_and(|authority| !names.has(authority)) {
+        let remedy = "ask for a name of its certificate, for localhost, 127.0.0.1 or [::1]; name others in http_names";
         return forbidden(format!("host {host:?} is not this host"), remedy);
     }
-    if headers.contains_key(header::ORIGIN) {
-        let ours = format!("http://{host}");
-        if sole(headers, &header::ORIGIN).is_none_or(|origin| !origin.eq_ignore_ascii_case(&ours)) {
-            return forbidden("the request comes from a page of another origin".to_owned(), "ask from a terminal");
+    let is_form = *method == Method::POST && FORMS.contains(&uri.path());
+    if is_form {
+        if !is_own_form(names, host, headers) {
+            return forbidden("the form does not come from this collector's own page".to_owned(), "open the page anew");
         }
+        return None;
+    }
+    if headers.contains_key(header::ORIGIN)
+        && sole(headers, &header::ORIGIN).is_none_or(|origin| !names.is_own(origin, host))
+    {
+        return forbidden("the request comes from a page of another origin".to_owned(), "ask from a terminal");
     }
     if headers.contains_key(SEC_FETCH_SITE) {
         let site = sole(headers, &SEC_FETCH_SITE).unwrap_or("");
@@ -89,6 +161,23 @@ pub(crate) fn refusal(method: &Method, uri: &Uri, headers: &HeaderMap) -> Option
     None
 }
 
+/// Where pages send forms to: the one change of state that is not JSON.
+const FORMS: [&str; 3] = ["/login", "/password", "/logout"];
+
+/// A form must prove that it is ours: by its `Origin`, or, as browsers hide that under
+/// our `Referrer-Policy`, by `Sec-Fetch-Site`, which no page can set.
+fn is_own_form(names: &Names<'_>, host: &str, headers: &HeaderMap) -> bool {
+    let is_same_site = sole(headers, &SEC_FETCH_SITE) == Some("same-origin");
+    if headers.contains_key(SEC_FETCH_SITE) && !is_same_site {
+        return false;
+    }
+    match sole(headers, &header::ORIGIN) {
+        Some("null") => is_same_site,
+        Some(origin) => names.is_own(origin, host),
+        None => is_same_site && !headers.contains_key(header::ORIGIN),
+    }
+}
+
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const SEC_FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
@@ -96,9 +185,8 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// A person followed a link (from a mail, a wiki) to a page: the whole tab becomes
 /// ours and the other site learns nothing.
 fn is_followed_link(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
-    let path = uri.path();
     matches!(*method, Method::GET | Method::HEAD)
-        && (path == "/" || path == "/items" || path.starts_with("/incidents/"))
+        && is_page(uri.path())
         && sole(headers, &SEC_FETCH_MODE) == Some("navigate")
         && sole(headers, &SEC_FETCH_DEST) == Some("document")
 }
@@ -110,22 +198,18 @@ fn sole<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     if values.next().is_some() { None } else { Some(first) }
 }
 
-/// True for `localhost`, `127.0.0.1` and `[::1]`, with or without a port.
-fn host_is_ours(host: &str) -> bool {
-    ["localhost", "127.0.0.1", "[::1]"].iter().any(|ours| {
-        let Some(head) = host.get(..ours.len()) else { return false };
-        let rest = &host[ours.len()..];
-        head.eq_ignore_ascii_case(ours)
-            && (rest.is_empty() || rest.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok()))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const PLAIN: Names<'_> = Names { known: &[], external: None, is_tls: false };
+
     /// `GET /path` or `POST /path`, then `name: value` lines.
     fn check(request: &str, wanted: u16) {
+        check_by(&PLAIN, request, wanted);
+    }
+
+    fn check_by(names: &Names<'_>, request: &str, wanted: u16) {
         let mut lines = request.split(" | ");
         let (method, uri) = lines.next().unwrap().split_once(' ').unwrap();
         let mut headers = HeaderMap::new();
@@ -133,7 +217,7 @@ mod tests {
             let (name, value) = line.split_once(": ").unwrap();
             headers.append(HeaderName::try_from(name).unwrap(), HeaderValue::from_str(value).unwrap());
         }
-        let refused = refusal(&method.parse().unwrap(), &uri.parse().unwrap(), &headers);
+        let refused = refusal(names, &method.parse().unwrap(), &uri.parse().unwrap(), &headers);
         let status = refused.map_or(200, |failure| failure.status.as_u16());
         assert_eq!(status, wanted, "{request}");
     }
@@ -166,6 +250,57 @@ mod tests {
     }
 
     #[test]
+    fn configured_names_and_inside_tls_any_address_are_this_host_too() {
+        let known = ["box.example.org".to_owned(), "192.0.2.7".to_owned(), "2001:db8::7".to_owned()];
+        let names = Names { known: &known, ..PLAIN };
+        for host in ["box.example.org", "BOX.example.org:8440", "192.0.2.7:8440", "[2001:db8::7]:8440", "localhost"] {
+            check_by(&names, &format!("GET / | host: {host}"), 200);
+        }
+        for host in ["box.example.org.evil.example", "192.0.2.8", "xbox.example.org", "[2001:db8::8]"] {
+            check_by(&names, &format!("GET / | host: {host}"), 403);
+        }
+        let inside = Names { is_tls: true, ..names };
+        for (host, wanted) in [("192.0.2.8:8440", 200), ("[2001:db8::8]", 200), ("0.0.0.0", 403), ("evil.example", 403)] {
+            check_by(&inside, &format!("GET / | host: {host}"), wanted);
+        }
+        check_by(&inside, "POST /api/signalbox/v1/reload | host: 192.0.2.8:8440 | origin: https://192.0.2.8:8440", 200);
+        check_by(&inside, "POST /api/signalbox/v1/reload | host: 192.0.2.8:8440 | origin: http://192.0.2.8:8440", 403);
+    }
+
+    #[test]
+    fn behind_a_proxy_the_external_address_is_an_origin_of_ours() {
+        let url = Url::parse("https://box.example.org/").unwrap();
+        let names = Names { external: Some(&url), ..PLAIN };
+        let post = "POST /api/signalbox/v1/reload | host: box.example.org | origin";
+        check_by(&names, &format!("{post}: https://box.example.org"), 200);
+        check_by(&names, &format!("{post}: https://evil.example"), 403);
+        check_by(&names, "POST /api/signalbox/v1/reload | host: localhost | origin: https://box.example.org", 403);
+    }
+
+    #[test]
+    fn a_form_must_prove_that_it_is_ours() {
+        for path in FORMS {
+            let post = format!("POST {path} | host: localhost:8440");
+            check(&post, 403);
+            check(&format!("{post} | origin: http://localhost:8440"), 200);
+            check(&format!("{post} | origin: null | sec-fetch-site: same-origin"), 200);
+            check(&format!("{post} | sec-fetch-site: same-origin"), 200);
+            for bad in [
+                "origin: null",
+                "origin: http://evil.example",
+                "origin: http://localhost:9999",
+                "origin: http://localhost:8440 | sec-fetch-site: cross-site",
+                "origin: http://localhost:8440 | origin: http://localhost:8440",
+                "origin: null | sec-fetch-site: same-site",
+                "sec-fetch-site: none",
+                "origin: http://evil.example | sec-fetch-site: same-origin",
+            ] {
+                check(&format!("{post} | {bad}"), 403);
+            }
+        }
+    }
+
+    #[test]
     fn a_foreign_origin_is_always_refused() {
         for route in ["GET /", "GET /api/signalbox/v1/status", "POST /api/signalbox/v1/reload"] {
             check(&format!("{route} | host: localhost:8420 | origin: http://localhost:8420"), 200);
@@ -182,7 +317,7 @@ mod tests {
     fn another_site_may_link_to_a_page_and_nothing_else() {
         let link = "sec-fetch-mode: navigate | sec-fetch-dest: document";
         for site in ["cross-site", "same-site"] {
-            for page in ["/", "/incidents/17", "/items?id=x"] {
+            for page in ["/", "/incidents/17", "/items?id=x", "/login?code=x"] {
                 check(&format!("GET {page} | host: localhost | sec-fetch-site: {site} | {link}"), 200);
                 check(&format!("POST {page} | host: localhost | sec-fetch-site: {site} | {link}"), 403);
             }

@@ -1,55 +1,53 @@
-//! The operators' door: JSON API, status page, health, metrics.
+//! The operators' door: JSON API, status page, login, health, metrics.
 //!
 //! ```text
-//! connection -> server (caps, deadlines) -> guard (host, origin, limits, headers)
-//!            -> routes -> api: board, history, acts   (`/api/signalbox/v1`, JSON)
-//!                      -> page: board, incident, item (HTML without JavaScript)
+//! connection -> server (caps, deadlines, TLS, whose socket) -> guard (host, origin, limits, headers)
+//!            -> identify (token, account, session) -> one gate a route (its permission)
+//!            -> routes -> api: board, history, acts, agents, people (`/api/signalbox/v1`, JSON)
+//!                      -> page: board, incident, item, login (HTML without JavaScript)
 //! ```
 //!
-//! Promises: present state is read from the board, never from the store; every act
-//! is answered after the commit that holds it; what is not understood is refused
-//! with what, where and how to mend it; nothing here waits longer than
-//! [`guard::REQUEST_TIMEOUT`] or takes a body over [`extract::BODY_MAX_BYTES`].
-//!
-//! Until operators have identities, [`server::bind`] takes loopback addresses only.
+//! Promises: nobody reaches anything but health, the login and its style; every
+//! route names who may ask it ([`routes()`]), and one function decides; what lies
+//! outside of somebody's scope does not exist for them ([`scope`]); present state is
+//! read from the board, never from the store; every act is answered after the commit
+//! that holds it and its line of the audit; what is not understood is refused with
+//! what, where and how to mend it; nothing here waits longer, or takes more, than
+//! [`Limits`] says.
 
 mod api;
+mod auth;
+mod cookie;
+pub(crate) mod door;
 mod error;
 mod extract;
 mod filter;
 mod guard;
+mod limits;
+mod login;
 mod openapi;
 mod page;
+mod password;
+mod peer;
 mod probes;
 mod routes;
+mod scope;
+mod secret;
 pub mod server;
+mod stream;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod testing_handle;
 #[cfg(test)]
 mod tests;
+mod throttle;
 
-use crate::handle::Handle;
-use crate::notify::Notifiers;
-use std::sync::Arc;
-
-pub use routes::router;
-pub use server::{BindError, bind, serve};
+pub use door::{App, Settings, first_login};
+pub use limits::Limits;
+pub use peer::Peer;
+pub use routes::{Access, Kind, Route, router, routes};
+pub use server::{BindError, Doors, bind, bind_local, serve};
 
 /// Where this API's routes begin.
 pub(crate) const API_ROOT: &str = "/api/signalbox/v1";
-
-/// What every handler may use.
-#[derive(Clone)]
-pub struct App {
-    pub(crate) handle: Handle,
-    pub(crate) notifiers: Arc<Notifiers>,
-}
-
-impl App {
-    /// Over the running collector and its channels.
-    pub fn new(handle: Handle, notifiers: Arc<Notifiers>) -> App {
-        App { handle, notifiers }
-    }
-}

@@ -1,10 +1,11 @@
 //! A board made by hand and a router over it.
 
-use crate::http::{App, router};
+use crate::http::{App, Limits, Peer, Settings, router};
 use crate::notify::Notifiers;
-use axum::Router;
+use crate::tls::Tls;
 use axum::body::{Body, to_bytes};
 use axum::http::{Request, Response};
+use signalbox_access::Role;
 use signalbox_engine::board::Board;
 use signalbox_proto::api::{
     Agent, Counts, Entity, Incident, IncidentState, Item, LedgerLine, Outcome, Pending, Snooze, Status, TimelineEntry,
@@ -14,7 +15,7 @@ use signalbox_proto::names::AgentId;
 use signalbox_proto::status::{AgentState, Freshness, Layer, Level};
 use signalbox_proto::units::UnixMillis;
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use tower::ServiceExt;
 
 pub(crate) use crate::http::testing_handle::handle;
@@ -157,19 +158,56 @@ fn snoozes() -> Vec<Snooze> {
     vec![one(2, NOW.shifted(60_000)), one(1, ago(60))]
 }
 
-/// A router over [`board`], without channels.
-pub(crate) fn app() -> Router {
-    let (deliveries, _) = tokio::sync::mpsc::channel(16);
-    let notifiers = Notifiers::new("http://127.0.0.1:8420", Arc::new(ManualClock::at(NOW)), deliveries);
-    router(App::new(handle(board()), Arc::new(notifiers)))
+/// How the door of the tests is set up: plain, account `ada` is an operator.
+pub(crate) fn settings() -> Settings {
+    static TLS: LazyLock<Arc<Tls>> = LazyLock::new(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let tls = crate::tls::Settings { names: vec!["box.example.org".to_owned()], ..Default::default() };
+        Arc::new(Tls::open(folder.path().join("ca"), &tls, Arc::new(ManualClock::at(NOW))).unwrap())
+    });
+    Settings {
+        limits: Limits::default(),
+        names: Vec::new(),
+        external_url: "http://127.0.0.1:8420".to_owned(),
+        agents_address: "https://box.example.org:8441".to_owned(),
+        local_operators: BTreeMap::from([("ada".to_owned(), Role::Operator), ("eve".to_owned(), Role::Viewer)]),
+        own_uid: 999,
+        data_dir: "/".into(),
+        tls: Arc::clone(&TLS),
+        http_tls: false,
+        clock: Arc::new(ManualClock::at(NOW)),
+    }
 }
 
-/// Asks `app` and gives the answer with its body.
-pub(crate) async fn ask(request: Request<Body>) -> (Response<()>, String) {
-    let response = app().oneshot(request).await.unwrap();
+/// A door over [`board`], without channels, with tables of its own.
+pub(crate) fn door() -> App {
+    let (deliveries, _) = tokio::sync::mpsc::channel(16);
+    let notifiers = Notifiers::new("http://127.0.0.1:8420", Arc::new(ManualClock::at(NOW)), deliveries);
+    App::new(handle(board()), Arc::new(notifiers), settings())
+}
+
+/// Root on this host.
+pub(crate) fn root() -> Peer {
+    Peer::Local { uid: 0, user: "root".to_owned() }
+}
+
+/// Somebody over TCP.
+pub(crate) fn far(is_tls: bool) -> Peer {
+    Peer::Tcp { ip: "192.0.2.7".parse().unwrap(), is_tls }
+}
+
+/// Asks `app` as `peer` and gives the answer with its body.
+pub(crate) async fn ask_as(app: &App, peer: Peer, mut request: Request<Body>) -> (Response<()>, String) {
+    request.extensions_mut().insert(peer);
+    let response = router(app.clone()).oneshot(request).await.unwrap();
     let (parts, body) = response.into_parts();
     let bytes = to_bytes(body, 16 * 1024 * 1024).await.unwrap();
     (Response::from_parts(parts, ()), String::from_utf8(bytes.to_vec()).unwrap())
+}
+
+/// Asks a door of its own as root.
+pub(crate) async fn ask(request: Request<Body>) -> (Response<()>, String) {
+    ask_as(&door(), root(), request).await
 }
 
 /// `GET path` from this host.
@@ -178,15 +216,14 @@ pub(crate) async fn get(path: &str) -> (u16, String) {
     (response.status().as_u16(), body)
 }
 
+/// A JSON request.
+pub(crate) fn json(method: &str, path: &str, body: &str) -> Request<Body> {
+    let request = Request::builder().method(method).uri(path).header("host", "localhost");
+    request.header("content-type", "application/json").body(Body::from(body.to_owned())).unwrap()
+}
+
 /// A request with a JSON body from this host.
 pub(crate) async fn send(method: &str, path: &str, body: &str) -> (u16, String) {
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", "localhost")
-        .header("content-type", "application/json")
-        .body(Body::from(body.to_owned()))
-        .unwrap();
-    let (response, body) = ask(request).await;
+    let (response, body) = ask(json(method, path, body)).await;
     (response.status().as_u16(), body)
 }

@@ -2,11 +2,15 @@
 //! commit that holds it, so what was answered survives any crash.
 
 use crate::http::App;
+use crate::http::api::board::find;
+use crate::http::auth::Who;
 use crate::http::error::Failure;
 use crate::http::extract::{Body, Segments};
+use crate::http::scope::Sight;
 use axum::Json;
 use axum::extract::State;
-use signalbox_engine::event::{Act, Command};
+use signalbox_access::{Caller, Permission};
+use signalbox_engine::event::Act;
 use signalbox_proto::api::{self, ApiError, Done, IncidentAct, NewSnooze};
 use signalbox_proto::names::AgentId;
 use signalbox_proto::text::parse_span;
@@ -16,9 +20,18 @@ const NAME_MAX_CHARS: usize = 128;
 /// Characters of a note, a reason or a scope.
 const TEXT_MAX_CHARS: usize = 4096;
 
-async fn command(app: &App, author: String, act: Act) -> Result<Json<Done>, Failure> {
-    let author = name("author", &author)?;
-    Ok(Json(app.handle.command(Command { author, act }).await??))
+/// What somebody does, in their own name.
+async fn command(app: &App, caller: Caller, act: Act) -> Result<Json<Done>, Failure> {
+    Ok(Json(app.handle.command(caller, act).await??))
+}
+
+/// Refuses to act on an incident that is out of sight as on one that does not exist.
+fn in_reach(app: &App, caller: &Caller, number: u64) -> Result<(), Failure> {
+    if Sight::new(caller, &app.handle.board()).is_whole() {
+        // The engine knows every incident, also those that the board shows no more.
+        return Ok(());
+    }
+    find(app, caller, Permission::ActIncidents, number).map(|_| ())
 }
 
 /// A name: something, on one line, not endless.
@@ -53,12 +66,20 @@ fn words(field: &str, value: String, needed: bool) -> Result<String, Failure> {
 ))]
 pub(crate) async fn retire(
     State(app): State<App>,
+    Who(caller): Who,
     Segments(id): Segments<String>,
     Body(act): Body<api::Act>,
 ) -> Result<Json<Done>, Failure> {
     let agent = AgentId::parse(&id).map_err(|error| Failure::bad(error.to_string(), "signalbox agents lists them"))?;
     let reason = words("reason", act.reason, false)?;
-    command(&app, act.author, Act::RetireAgent { agent, reason }).await
+    let board = app.handle.board();
+    let sight = Sight::new(&caller, &board);
+    let is_seen = board.agents.iter().any(|one| one.id == agent && sight.sees_agent(Permission::RetireAgents, one));
+    if !sight.is_whole() && !is_seen {
+        let absent = Failure::absent(format!("there is no agent {agent}"), "signalbox agents lists them");
+        return Err(app.out_of_sight(&caller, Permission::RetireAgents, &format!("agent:{agent}"), absent));
+    }
+    command(&app, caller, Act::RetireAgent { agent, reason }).await
 }
 
 /// Acknowledge: I have it. Stops escalation, not updates.
@@ -71,12 +92,14 @@ pub(crate) async fn retire(
 ))]
 pub(crate) async fn acknowledge(
     State(app): State<App>,
+    Who(caller): Who,
     Segments(incident): Segments<u64>,
     Body(act): Body<IncidentAct>,
 ) -> Result<Json<Done>, Failure> {
+    in_reach(&app, &caller, incident)?;
     only(&act, "ack", false, false)?;
     let text = words("text", act.text, false)?;
-    command(&app, act.author, Act::Acknowledge { incident, text }).await
+    command(&app, caller, Act::Acknowledge { incident, text }).await
 }
 
 /// Assign: somebody has it.
@@ -90,12 +113,14 @@ pub(crate) async fn acknowledge(
 ))]
 pub(crate) async fn assign(
     State(app): State<App>,
+    Who(caller): Who,
     Segments(incident): Segments<u64>,
     Body(act): Body<IncidentAct>,
 ) -> Result<Json<Done>, Failure> {
+    in_reach(&app, &caller, incident)?;
     only(&act, "assign", true, false)?;
     let (assignee, text) = (name("assignee", &act.assignee)?, words("text", act.text, false)?);
-    command(&app, act.author, Act::Assign { incident, assignee, text }).await
+    command(&app, caller, Act::Assign { incident, assignee, text }).await
 }
 
 /// Note: words for the timeline.
@@ -108,12 +133,14 @@ pub(crate) async fn assign(
 ))]
 pub(crate) async fn note(
     State(app): State<App>,
+    Who(caller): Who,
     Segments(incident): Segments<u64>,
     Body(act): Body<IncidentAct>,
 ) -> Result<Json<Done>, Failure> {
+    in_reach(&app, &caller, incident)?;
     only(&act, "note", false, false)?;
     let text = words("text", act.text, true)?;
-    command(&app, act.author, Act::Note { incident, text }).await
+    command(&app, caller, Act::Note { incident, text }).await
 }
 
 /// Close: labelled and done.
@@ -127,15 +154,17 @@ pub(crate) async fn note(
 ))]
 pub(crate) async fn close(
     State(app): State<App>,
+    Who(caller): Who,
     Segments(incident): Segments<u64>,
     Body(act): Body<IncidentAct>,
 ) -> Result<Json<Done>, Failure> {
+    in_reach(&app, &caller, incident)?;
     only(&act, "close", false, true)?;
     let Some(label) = act.label else {
         return Err(Failure::bad("label is missing", "say \"label\": \"real\", \"false\" or \"noisy\""));
     };
     let text = words("text", act.text, false)?;
-    command(&app, act.author, Act::Close { incident, label, text }).await
+    command(&app, caller, Act::Close { incident, label, text }).await
 }
 
 /// A field that the act does not use is a mistake, not decoration.
@@ -154,11 +183,22 @@ fn only(act: &IncidentAct, verb: &str, assignee: bool, label: bool) -> Result<()
     (status = 400, description = "scope, span or reason is missing or malformed", body = ApiError),
     (status = 415, description = "not application/json", body = ApiError),
 ))]
-pub(crate) async fn snooze(State(app): State<App>, Body(new): Body<NewSnooze>) -> Result<Json<Done>, Failure> {
+pub(crate) async fn snooze(
+    State(app): State<App>,
+    Who(caller): Who,
+    Body(new): Body<NewSnooze>,
+) -> Result<Json<Done>, Failure> {
     let span = parse_span(&new.span)
         .map_err(|error| Failure::bad(format!("for: {error}"), "say for how long: \"for\": \"2h\""))?;
     let (scope, reason) = (words("scope", new.scope, true)?, words("reason", new.reason, true)?);
-    command(&app, new.author, Act::Snooze { scope, span, reason }).await
+    let board = app.handle.board();
+    let sight = Sight::new(&caller, &board);
+    if !sight.is_whole() && !sight.covers(Permission::Snooze, &scope) {
+        let remedy = "name an item or an entity of which everything below is in your scope";
+        let absent = Failure::absent(format!("there is no item and no entity {scope:?}"), remedy);
+        return Err(app.out_of_sight(&caller, Permission::Snooze, &scope, absent));
+    }
+    command(&app, caller, Act::Snooze { scope, span, reason }).await
 }
 
 /// End a snooze early.
@@ -171,9 +211,17 @@ pub(crate) async fn snooze(State(app): State<App>, Body(new): Body<NewSnooze>) -
 ))]
 pub(crate) async fn end_snooze(
     State(app): State<App>,
+    Who(caller): Who,
     Segments(id): Segments<u64>,
     Body(act): Body<api::Act>,
 ) -> Result<Json<Done>, Failure> {
     let reason = words("reason", act.reason, false)?;
-    command(&app, act.author, Act::EndSnooze { id, reason }).await
+    let board = app.handle.board();
+    let sight = Sight::new(&caller, &board);
+    let is_seen = board.snoozes.iter().any(|one| one.id == id && sight.sees_snooze(Permission::Snooze, one));
+    if !sight.is_whole() && !is_seen {
+        let absent = Failure::absent(format!("there is no snooze {id}"), "signalbox snooze list lists them");
+        return Err(app.out_of_sight(&caller, Permission::Snooze, &format!("snooze:{id}"), absent));
+    }
+    command(&app, caller, Act::EndSnooze { id, reason }).await
 }

@@ -1,13 +1,16 @@
 //! Present state: every answer is one look at one board.
 
 use crate::http::App;
+use crate::http::auth::Who;
 use crate::http::error::Failure;
 use crate::http::extract::{Params, Segments};
 use crate::http::filter::{StateFilter, StatusFilter};
+use crate::http::scope::Sight;
 use axum::Json;
 use axum::extract::State;
 use serde::Deserialize;
-use signalbox_engine::board::Filter;
+use signalbox_access::{Caller, Permission};
+use signalbox_engine::board::{Board, Filter};
 use signalbox_proto::api::{Agent, ApiError, Incident, Snooze, Status};
 use utoipa::IntoParams;
 
@@ -21,15 +24,19 @@ const INCIDENTS_DEFAULT: usize = 100;
     (status = 200, description = "the board, or the part that was asked for", body = Status),
     (status = 400, description = "a parameter is unknown or malformed", body = ApiError),
 ))]
-pub(crate) async fn status(State(app): State<App>, Params(filter): Params<StatusFilter>) -> Json<Status> {
-    Json(current(&app, &filter.into()))
+pub(crate) async fn status(
+    State(app): State<App>,
+    Who(caller): Who,
+    Params(filter): Params<StatusFilter>,
+) -> Json<Status> {
+    Json(current(&app, &caller, &app.handle.board(), &filter.into()))
 }
 
-/// The board's part with the collector's own problems.
-pub(crate) fn current(app: &App, filter: &Filter) -> Status {
-    let mut status = app.handle.board().status_of(filter);
+/// The board's part with the collector's own problems, as this caller sees it.
+pub(crate) fn current(app: &App, caller: &Caller, board: &Board, filter: &Filter) -> Status {
+    let mut status = board.status_of(filter);
     status.problems.extend(app.handle.problems());
-    status
+    Sight::new(caller, board).status(status)
 }
 
 /// Agents: who is up, who is not, and since when.
@@ -37,8 +44,12 @@ pub(crate) fn current(app: &App, filter: &Filter) -> Status {
     (status = 200, description = "agents, worst first", body = Vec<Agent>),
     (status = 400, description = "a parameter is unknown", body = ApiError),
 ))]
-pub(crate) async fn agents(State(app): State<App>, Params(_): Params<NoParams>) -> Json<Vec<Agent>> {
-    Json(app.handle.board().agents.clone())
+pub(crate) async fn agents(
+    State(app): State<App>,
+    Who(caller): Who,
+    Params(_): Params<NoParams>,
+) -> Json<Vec<Agent>> {
+    Json(Sight::new(&caller, &app.handle.board()).agents())
 }
 
 /// For routes without parameters: a misplaced one is named.
@@ -66,6 +77,7 @@ pub(crate) struct IncidentParams {
 ))]
 pub(crate) async fn incidents(
     State(app): State<App>,
+    Who(caller): Who,
     Params(params): Params<IncidentParams>,
 ) -> Result<Json<Vec<Incident>>, Failure> {
     let limit = params.limit.unwrap_or(INCIDENTS_DEFAULT);
@@ -74,7 +86,10 @@ pub(crate) async fn incidents(
         return Err(Failure::bad(error, "ask for fewer, or by state"));
     }
     let board = app.handle.board();
-    let mut wanted: Vec<&Incident> = board.incidents.iter().filter(|one| params.state.accepts(one)).collect();
+    let sight = Sight::new(&caller, &board);
+    let is_wanted =
+        |one: &&Incident| params.state.accepts(one) && sight.sees_incident(Permission::ReadIncidents, one);
+    let mut wanted: Vec<&Incident> = board.incidents.iter().filter(is_wanted).collect();
     wanted.sort_by_key(|incident| std::cmp::Reverse(incident.number));
     let short = |incident: &Incident| Incident { timeline: Vec::new(), ledger: Vec::new(), ..incident.clone() };
     Ok(Json(wanted.into_iter().take(limit).map(short).collect()))
@@ -87,17 +102,20 @@ pub(crate) async fn incidents(
 ))]
 pub(crate) async fn incident(
     State(app): State<App>,
+    Who(caller): Who,
     Segments(number): Segments<u64>,
     Params(_): Params<NoParams>,
 ) -> Result<Json<Incident>, Failure> {
-    find(&app, number).map(Json)
+    find(&app, &caller, Permission::ReadIncidents, number).map(Json)
 }
 
-/// The incident of this number.
-pub(crate) fn find(app: &App, number: u64) -> Result<Incident, Failure> {
+/// The incident of this number, if it is in sight.
+pub(crate) fn find(app: &App, caller: &Caller, permission: Permission, number: u64) -> Result<Incident, Failure> {
     let board = app.handle.board();
+    let sight = Sight::new(caller, &board);
+    let found = board.incident(number).filter(|incident| sight.sees_incident(permission, incident));
     let absent = || Failure::absent(format!("there is no incident INC-{number}"), "signalbox incidents lists them");
-    board.incident(number).cloned().ok_or_else(absent)
+    found.cloned().ok_or_else(|| app.out_of_sight(caller, permission, &format!("INC-{number}"), absent()))
 }
 
 /// Which snoozes.
@@ -115,11 +133,17 @@ pub(crate) struct SnoozeParams {
     (status = 200, description = "snoozes, newest first", body = Vec<Snooze>),
     (status = 400, description = "a parameter is unknown or malformed", body = ApiError),
 ))]
-pub(crate) async fn snoozes(State(app): State<App>, Params(params): Params<SnoozeParams>) -> Json<Vec<Snooze>> {
+pub(crate) async fn snoozes(
+    State(app): State<App>,
+    Who(caller): Who,
+    Params(params): Params<SnoozeParams>,
+) -> Json<Vec<Snooze>> {
     let now = app.handle.now();
     let board = app.handle.board();
+    let sight = Sight::new(&caller, &board);
     let in_force = |snooze: &&Snooze| params.all || (snooze.ended.is_none() && snooze.until > now);
-    let mut wanted: Vec<Snooze> = board.snoozes.iter().filter(in_force).cloned().collect();
+    let in_sight = |snooze: &&Snooze| sight.sees_snooze(Permission::ReadIncidents, snooze);
+    let mut wanted: Vec<Snooze> = board.snoozes.iter().filter(in_force).filter(in_sight).cloned().collect();
     wanted.sort_by_key(|snooze| std::cmp::Reverse(snooze.id));
     Json(wanted)
 }

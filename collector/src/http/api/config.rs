@@ -2,10 +2,12 @@
 
 use crate::http::App;
 use crate::http::api::board::NoParams;
+use crate::http::auth::Who;
 use crate::http::error::Failure;
 use crate::http::extract::{Body, Empty, Params, Segments};
 use axum::Json;
 use axum::extract::State;
+use signalbox_access::event::Record;
 use signalbox_proto::api::{ApiError, Done, NotifyTest, RulesReport, RulesToCheck};
 
 /// What a set of rule files would be found to be, against the series that exist
@@ -27,9 +29,15 @@ pub(crate) async fn check_rules(State(app): State<App>, Body(rules): Body<RulesT
     (status = 415, description = "a content type other than application/json", body = ApiError),
     (status = 422, description = "the files are refused, with what is wrong where", body = ApiError),
 ))]
-pub(crate) async fn reload(State(app): State<App>, _: Empty) -> Result<Json<Done>, Failure> {
-    let version = app.handle.reload().await.map_err(|findings| Failure::findings(&findings))?;
-    Ok(Json(Done { done: format!("rules version {version} is in force"), id: None }))
+pub(crate) async fn reload(State(app): State<App>, Who(caller): Who, _: Empty) -> Result<Json<Done>, Failure> {
+    let outcome = app.handle.reload().await.map_err(|findings| Failure::findings(&findings));
+    let (after, result) = match &outcome {
+        Ok(version) => (version.clone(), "done".to_owned()),
+        Err(failure) => (String::new(), format!("refused: {}", failure.error)),
+    };
+    let record = Record { act: "reload".to_owned(), object: "configuration".to_owned(), after, result, ..Record::default() };
+    app.record(&caller, record).await?;
+    Ok(Json(Done { done: format!("rules version {} is in force", outcome?), id: None }))
 }
 
 /// Send a marked message by a channel, the way that any notice takes.
@@ -41,13 +49,19 @@ pub(crate) async fn reload(State(app): State<App>, _: Empty) -> Result<Json<Done
 ))]
 pub(crate) async fn test_channel(
     State(app): State<App>,
+    Who(caller): Who,
     Segments(channel): Segments<String>,
     _: Empty,
 ) -> Result<Json<NotifyTest>, Failure> {
-    if let Some(test) = app.notifiers.test(&channel).await {
-        return Ok(Json(test));
-    }
     let known = app.notifiers.names();
+    if known.contains(&channel) {
+        let (act, object) = ("test channel".to_owned(), format!("channel:{channel}"));
+        // It goes to real people: on record before it does.
+        app.record(&caller, Record { act, object, result: "begins".to_owned(), ..Record::default() }).await?;
+        if let Some(test) = app.notifiers.test(&channel).await {
+            return Ok(Json(test));
+        }
+    }
     let remedy = match known.as_slice() {
         [] => "no configuration file names a channel".to_owned(),
         names => format!("there are {}", names.join(", ")),

@@ -2,12 +2,15 @@
 
 use crate::handle::{QueryError, QueryLimits};
 use crate::http::App;
+use crate::http::auth::Who;
 use crate::http::error::Failure;
 use crate::http::extract::Params;
+use crate::http::scope::Sight;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use serde::Deserialize;
+use signalbox_access::{Caller, Permission};
 use signalbox_proto::api::{ApiError, Explanation, QueryAnswer};
 use signalbox_proto::selector::Selector;
 use signalbox_proto::units::{Millis, UnixMillis};
@@ -42,6 +45,7 @@ pub(crate) struct QueryParams {
 ))]
 pub(crate) async fn query(
     State(app): State<App>,
+    Who(caller): Who,
     Params(params): Params<QueryParams>,
 ) -> Result<Json<QueryAnswer>, Failure> {
     let selector = Selector::parse(&params.selector)
@@ -58,7 +62,22 @@ pub(crate) async fn query(
         return Err(Failure::bad(error, "ask for a shorter range instead"));
     }
     let limits = limits(points);
-    app.handle.query(selector, from, to, limits).await.map(Json).map_err(query_failure)
+    let board = app.handle.board();
+    let sight = Sight::new(&caller, &board);
+    let answer = app.handle.query(selector, from, to, limits).await;
+    if sight.is_whole() {
+        return answer.map(Json).map_err(query_failure);
+    }
+    // What is out of sight is not counted out loud either.
+    let mut answer = answer.map_err(|error| match error {
+        QueryError::TooManySeries { limit, .. } => query_failure(QueryError::TooManySeries { n: limit as u64 + 1, limit }),
+        error => query_failure(error),
+    })?;
+    answer.series.retain(|series| sight.sees_series(Permission::ReadHistory, &series.labels));
+    if !answer.warnings.is_empty() {
+        answer.warnings = vec!["the answer is not whole: narrow the selector or the range".to_owned()];
+    }
+    Ok(Json(answer))
 }
 
 /// Which verdict, when.
@@ -80,9 +99,28 @@ pub(crate) struct ExplainParams {
 ))]
 pub(crate) async fn explain(
     State(app): State<App>,
+    Who(caller): Who,
     Params(params): Params<ExplainParams>,
 ) -> Result<Json<Explanation>, Failure> {
-    Ok(Json(app.handle.explain(params.item, params.at.map(UnixMillis)).await?))
+    explain_for(&app, &caller, params.item, params.at.map(UnixMillis)).await.map(Json)
+}
+
+/// The proof, if the item is in this caller's sight.
+pub(crate) async fn explain_for(
+    app: &App,
+    caller: &Caller,
+    item: String,
+    at: Option<UnixMillis>,
+) -> Result<Explanation, Failure> {
+    let board = app.handle.board();
+    let sight = Sight::new(caller, &board);
+    let item = if sight.is_whole() {
+        item
+    } else {
+        let found = sight.find_item(Permission::ReadHistory, &item).map(|found| found.id.clone());
+        found.map_err(|absent| app.out_of_sight(caller, Permission::ReadHistory, &item, absent))?
+    };
+    Ok(app.handle.explain(item, at).await?)
 }
 
 /// Shorter than a request may take, so that the answer says what took too long.

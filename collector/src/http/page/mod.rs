@@ -8,15 +8,19 @@ mod spark;
 
 use crate::http::App;
 use crate::http::api::board as present;
+use crate::http::api::history::explain_for as explain;
+use crate::http::auth::Who;
 use crate::http::error::Failure;
 use crate::http::extract::{Params, Segments};
 use crate::http::filter::StateFilter;
+use crate::http::scope::Sight;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use minijinja::Environment;
 use minijinja::value::Serde;
 use serde::{Deserialize, Serialize};
+use signalbox_access::Permission;
 use signalbox_engine::board::Filter;
 use signalbox_proto::api::Incident;
 use signalbox_proto::units::UnixMillis;
@@ -35,6 +39,8 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
         ("incident.html", include_str!("incident.html")),
         ("item.html", include_str!("item.html")),
         ("failure.html", include_str!("failure.html")),
+        ("login.html", include_str!("login.html")),
+        ("password.html", include_str!("password.html")),
     ] {
         templates.add_template(name, source).expect("the templates are parsed by a test");
     }
@@ -42,13 +48,31 @@ static TEMPLATES: LazyLock<Environment<'static>> = LazyLock::new(|| {
 });
 
 /// A page, or why there is none, as a page too.
-pub(crate) struct Page(Result<String, Failure>);
+pub(crate) struct Page(Result<(StatusCode, String), Failure>);
+
+impl Page {
+    /// A page with a status of its own.
+    pub(crate) fn of(status: StatusCode, template: &str, model: &impl Serialize) -> Page {
+        Page(render(template, model).map(|text| (status, text)))
+    }
+
+    /// Why there is no page.
+    pub(crate) fn refused(failure: Failure) -> Page {
+        Page(Err(failure))
+    }
+}
+
+impl From<Result<String, Failure>> for Page {
+    fn from(page: Result<String, Failure>) -> Page {
+        Page(page.map(|text| (StatusCode::OK, text)))
+    }
+}
 
 impl IntoResponse for Page {
     fn into_response(self) -> Response {
         let html = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
         let failure = match self.0 {
-            Ok(text) => return (html, text).into_response(),
+            Ok((status, text)) => return (status, html, text).into_response(),
             Err(failure) => failure,
         };
         let status = failure.status;
@@ -96,28 +120,39 @@ impl BoardForm {
 }
 
 /// `GET /`: the board.
-pub(crate) async fn board(State(app): State<App>, form: Result<Params<BoardForm>, Failure>) -> Page {
+pub(crate) async fn board(
+    State(app): State<App>,
+    Who(caller): Who,
+    form: Result<Params<BoardForm>, Failure>,
+) -> Page {
     let page = || {
         let filter = form?.0.filter()?;
-        let status = present::current(&app, &filter);
         let board = app.handle.board();
+        let sight = Sight::new(&caller, &board);
+        let status = present::current(&app, &caller, &board, &filter);
         let is_shown = |id: &str| filter == Filter::default() || status.entities.iter().any(|entity| entity.id == id);
-        let is_wanted = |one: &&Incident| StateFilter::Open.accepts(one) && is_shown(&one.entity);
+        let is_wanted = |one: &&Incident| {
+            StateFilter::Open.accepts(one) && is_shown(&one.entity) && sight.sees_incident(Permission::ReadIncidents, one)
+        };
         let incidents = board.incidents.iter().filter(is_wanted);
-        let choices = model::Choices::of(&board.status.entities);
-        let model = model::board(&status, &board.agents, incidents, &filter, choices, app.handle.now());
-        render("board.html", &model)
+        let choices = model::Choices::of(&sight.status(board.status.clone()).entities);
+        let model = model::board(&status, &sight.agents(), incidents, &filter, choices, app.handle.now());
+        render("board.html", &model.seen_by(&caller))
     };
-    Page(page())
+    page().into()
 }
 
 /// `GET /incidents/{n}`: one incident's story.
-pub(crate) async fn incident(State(app): State<App>, number: Result<Segments<u64>, Failure>) -> Page {
+pub(crate) async fn incident(
+    State(app): State<App>,
+    Who(caller): Who,
+    number: Result<Segments<u64>, Failure>,
+) -> Page {
     let page = || {
-        let incident = present::find(&app, number?.0)?;
+        let incident = present::find(&app, &caller, Permission::ReadIncidents, number?.0)?;
         render("incident.html", &model::incident(&incident, app.handle.now()))
     };
-    Page(page())
+    page().into()
 }
 
 /// Which item, when.
@@ -129,13 +164,17 @@ pub(crate) struct ItemForm {
 }
 
 /// `GET /items?id=`: why an item shows what it shows.
-pub(crate) async fn item(State(app): State<App>, form: Result<Params<ItemForm>, Failure>) -> Page {
+pub(crate) async fn item(
+    State(app): State<App>,
+    Who(caller): Who,
+    form: Result<Params<ItemForm>, Failure>,
+) -> Page {
     let Params(form) = match form {
         Ok(form) => form,
-        Err(failure) => return Page(Err(failure)),
+        Err(failure) => return Page::refused(failure),
     };
-    let explained = app.handle.explain(form.id, form.at.map(UnixMillis)).await;
-    Page(explained.map_err(Failure::from).and_then(|proof| render("item.html", &model::item(&proof, app.handle.now()))))
+    let explained = explain(&app, &caller, form.id, form.at.map(UnixMillis)).await;
+    explained.and_then(|proof| render("item.html", &model::item(&proof, app.handle.now()))).into()
 }
 
 /// `GET /style.css`.
@@ -149,7 +188,7 @@ mod tests {
 
     #[test]
     fn every_template_parses() {
-        assert_eq!(TEMPLATES.templates().count(), 5);
+        assert_eq!(TEMPLATES.templates().count(), 7);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use crate::http::error::Failure;
 use crate::notify::when::{age, utc_seconds};
 use reqwest::Url;
 use serde::Serialize;
+use signalbox_access::Caller;
 use signalbox_engine::board::Filter;
 use signalbox_proto::api::{Agent, Counts, Entity, Incident, Item, Status};
 use signalbox_proto::status::{AgentState, Freshness, Layer, Level};
@@ -331,6 +332,18 @@ pub(crate) struct BoardPage {
     n_green: usize,
     incidents: Vec<IncidentRow>,
     agents: Vec<AgentRow>,
+    /// Who looks at it.
+    who: String,
+    /// By a session, which can end.
+    can_leave: bool,
+}
+
+impl BoardPage {
+    /// The page as this caller sees it.
+    pub(crate) fn seen_by(self, caller: &Caller) -> BoardPage {
+        let principal = &caller.principal;
+        BoardPage { who: principal.name.clone(), can_leave: principal.session.is_some(), ..self }
+    }
 }
 
 /// The board as a page; `status` is the part that `filter` left.
@@ -373,6 +386,8 @@ pub(crate) fn board<'a>(
         green: green.iter().take(GREEN_MAX).map(|e| (e.id.clone(), link("/", &[("entity", &e.id)]))).collect(),
         incidents,
         agents: agents.iter().take(ROWS_MAX).map(|agent| AgentRow::of(agent, now)).collect(),
+        who: String::new(),
+        can_leave: false,
     }
 }
 
