@@ -80,13 +80,15 @@ pub(crate) mod memory {
     //! A transport whose other end is held by a test.
 
     use super::*;
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
     use std::rc::Rc;
 
     /// Gives each dialled stream to the test.
     #[derive(Debug, Default, Clone)]
     pub(crate) struct MemoryTransport {
         pub(crate) dialled: Rc<RefCell<Vec<(String, Remote)>>>,
+        /// There is another identity.
+        pub(crate) renewed: Rc<Cell<bool>>,
     }
 
     impl Transport for MemoryTransport {
@@ -94,6 +96,10 @@ pub(crate) mod memory {
             let (link, remote) = link(hello);
             self.dialled.borrow_mut().push((endpoint.to_string(), remote));
             link
+        }
+
+        fn tend(&mut self, _: &Endpoint, _: Instant) -> bool {
+            self.renewed.take()
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The agent's binary against a small gRPC collector on a loopback port.
+//! The agent's binary against a small gRPC collector behind a Unix socket.
 //!
 //! Kept promise: what the agent samples arrives over real HTTP/2, is acknowledged,
 //! and is sent again after the collector was away; SIGTERM ends in a goodbye.
@@ -9,13 +9,13 @@ use signalbox_proto::columns::Decoder;
 use signalbox_proto::samples::{AgentEventKind, Batch};
 use signalbox_proto::wire::v1;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 use v1::ingest_service_server::{IngestService, IngestServiceServer};
 use v1::stream_request::Message as FromAgent;
@@ -90,12 +90,15 @@ impl Collector {
     }
 
     /// Serves on a runtime of its own: dropping it ends all connections, as a crash does.
-    fn serve(&self, listener: std::net::TcpListener) -> tokio::runtime::Runtime {
+    fn serve(&self, socket: &Path) -> tokio::runtime::Runtime {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        // A collector that died leaves its socket behind.
+        let _ = std::fs::remove_file(socket);
+        let listener = UnixListener::bind(socket).unwrap();
         listener.set_nonblocking(true).unwrap();
         let collector = self.clone();
         runtime.spawn(async move {
-            let incoming = TcpListenerStream::new(TcpListener::from_std(listener).unwrap());
+            let incoming = UnixListenerStream::new(tokio::net::UnixListener::from_std(listener).unwrap());
             let server = tonic::transport::Server::builder().add_service(IngestServiceServer::new(collector));
             server.serve_with_incoming(incoming).await.unwrap();
         });
@@ -135,14 +138,18 @@ impl IngestService for Collector {
     }
 }
 
+fn socket(dir: &Path) -> PathBuf {
+    dir.join("agent.sock")
+}
+
 struct Agent(Child);
 
 impl Agent {
-    fn start(dir: &Path, port: u16, more: &str) -> Agent {
+    fn start(dir: &Path, more: &str) -> Agent {
         let config = dir.join("agent.yaml");
         std::fs::write(&config, format!("interval: 200ms\nlabels: {{region: test}}\n{more}")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_signalbox-agent"))
-            .args(["--agent-id", "web1", "--collector", &format!("http://127.0.0.1:{port}")])
+            .args(["--agent-id", "web1", "--collector", &format!("unix:{}", socket(dir).display())])
             .arg("--config")
             .arg(&config)
             .arg("--data-dir")
@@ -177,10 +184,8 @@ fn is_whole(seen: &Seen) -> bool {
 fn batches_arrive_survive_an_outage_and_end_in_a_goodbye() {
     let dir = tempfile::tempdir().unwrap();
     let collector = Collector::default();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let first = collector.serve(listener);
-    let mut agent = Agent::start(dir.path(), address.port(), "");
+    let first = collector.serve(&socket(dir.path()));
+    let mut agent = Agent::start(dir.path(), "");
     collector.wait_for("ten batches", |seen| seen.batches.len() >= 10);
     {
         let seen = collector.0.lock().unwrap();
@@ -193,7 +198,7 @@ fn batches_arrive_survive_an_outage_and_end_in_a_goodbye() {
     first.shutdown_background();
     let n_before = collector.0.lock().unwrap().batches.len();
     std::thread::sleep(Duration::from_secs(1));
-    let _second = collector.serve(std::net::TcpListener::bind(address).unwrap());
+    let _second = collector.serve(&socket(dir.path()));
     collector.wait_for("a second stream", |seen| seen.hellos.len() >= 2);
     collector.wait_for("batches after the outage", |seen| seen.batches.len() >= n_before + 20);
     assert!(is_whole(&collector.0.lock().unwrap()), "no batch may be missing");
@@ -207,15 +212,13 @@ fn batches_arrive_survive_an_outage_and_end_in_a_goodbye() {
 fn the_death_of_a_watched_process_arrives_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let collector = Collector::default();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let _serving = collector.serve(listener);
+    let _serving = collector.serve(&socket(dir.path()));
     let mut victim = Command::new("sleep").arg("600").spawn().unwrap();
     let pid_file = dir.path().join("victim.pid");
     std::fs::write(&pid_file, victim.id().to_string()).unwrap();
     let watch =
         format!("processes:\n  - {{name: victim, match: {{pid_file: {}}}, interval: 1h}}\n", pid_file.display());
-    let _agent = Agent::start(dir.path(), port, &watch);
+    let _agent = Agent::start(dir.path(), &watch);
     collector.wait_for("the watch", |seen| seen.up == Some(1.0));
     let killed = Instant::now();
     victim.kill().unwrap();
@@ -229,17 +232,14 @@ fn the_death_of_a_watched_process_arrives_at_once() {
 #[test]
 fn what_a_killed_agent_kept_is_sent_by_the_next_one() {
     let dir = tempfile::tempdir().unwrap();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
-    let mut agent = Agent::start(dir.path(), address.port(), "");
+    let mut agent = Agent::start(dir.path(), "");
     std::thread::sleep(Duration::from_secs(2));
     agent.0.kill().unwrap();
     agent.0.wait().unwrap();
 
     let collector = Collector::default();
-    let _serving = collector.serve(std::net::TcpListener::bind(address).unwrap());
-    let _next = Agent::start(dir.path(), address.port(), "");
+    let _serving = collector.serve(&socket(dir.path()));
+    let _next = Agent::start(dir.path(), "");
     let epochs = |seen: &Seen| seen.batches.iter().map(|id| id.0).collect::<BTreeSet<u64>>();
     collector.wait_for("both epochs", |seen| epochs(seen).len() == 2 && seen.batches.len() >= 15);
     let seen = collector.0.lock().unwrap();
@@ -253,12 +253,10 @@ fn what_a_killed_agent_kept_is_sent_by_the_next_one() {
 fn a_second_agent_on_one_folder_is_refused_and_a_bad_reload_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let collector = Collector::default();
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let _serving = collector.serve(listener);
-    let agent = Agent::start(dir.path(), port, "");
+    let _serving = collector.serve(&socket(dir.path()));
+    let agent = Agent::start(dir.path(), "");
     collector.wait_for("a batch", |seen| !seen.batches.is_empty());
-    let mut second = Agent::start(dir.path(), port, "");
+    let mut second = Agent::start(dir.path(), "");
     assert_eq!(second.0.wait().unwrap().code(), Some(1));
 
     std::fs::write(dir.path().join("agent.yaml"), "interval: 5\n").unwrap();

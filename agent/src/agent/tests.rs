@@ -256,6 +256,27 @@ fn samples_stream_once_a_second_in_one_batch() {
 }
 
 #[test]
+fn with_a_renewed_identity_the_stream_is_opened_anew_and_nothing_is_lost() {
+    let mut world = world();
+    world.run(10);
+    let live = world.collector.live_epoch;
+    world.transport.renewed.set(true);
+    world.run(10);
+    assert_eq!(world.collector.hellos.len(), 2);
+    world.stored_exactly_once(20);
+    assert_eq!(world.collector.live_epoch, live, "what is live stays live");
+    assert_eq!(world.agent.spool.n_backlog(), 0);
+    // One that comes while there is no stream is for the next one.
+    world.cut_off();
+    world.run(5);
+    world.transport.renewed.set(true);
+    world.run(5);
+    world.collector.up = true;
+    world.run(30);
+    world.stored_exactly_once(55);
+}
+
+#[test]
 fn after_an_outage_live_goes_first_and_the_backlog_follows_in_order() {
     let mut world = world();
     world.run(10);
@@ -452,14 +473,14 @@ fn a_throttle_is_obeyed_and_nothing_is_lost() {
 }
 
 #[test]
-fn go_elsewhere_is_followed_on_this_host_only() {
+fn go_elsewhere_is_followed_but_never_into_plain_text() {
     let mut world = world();
     world.run(5);
     let go = |text: &str| FromCollector::GoElsewhere { endpoints: vec![text.to_owned()], reason: String::new() };
     world.collector.say(go("http://10.0.0.1:8441"));
     world.agent.advance();
     assert!(world.agent.link.is_some());
-    world.collector.say(go("http://127.0.0.1:9999"));
+    world.collector.say(go("https://10.0.0.2:9999"));
     world.agent.advance();
     assert!(world.agent.link.is_none());
     world.collector.up = false;
@@ -468,7 +489,7 @@ fn go_elsewhere_is_followed_on_this_host_only() {
         world.clock.advance(Millis(100));
         world.agent.advance();
     }
-    assert_eq!(world.transport.dialled.borrow()[0].0, "http://127.0.0.1:9999");
+    assert_eq!(world.transport.dialled.borrow()[0].0, "https://10.0.0.2:9999");
 }
 
 #[test]

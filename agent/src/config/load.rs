@@ -144,10 +144,23 @@ fn parse(path: &Path, text: &str) -> Result<RawConfig, ConfigError> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#') || line.trim() == "---") {
         return Ok(RawConfig::default());
     }
-    serde_saphyr::from_str(text).map_err(|error| {
-        let at = error.location().map_or(String::new(), |at| format!("{}:{}:", at.line(), at.column()));
-        ConfigError::Refused { path: path.to_owned(), text: format!("{at} {}", error.render()) }
-    })
+    serde_saphyr::from_str(text)
+        .map_err(|error| ConfigError::Refused { path: path.to_owned(), text: told(text, &error) })
+}
+
+/// Where and why, said once, with the line below it.
+fn told(text: &str, error: &serde_saphyr::Error) -> String {
+    let mut options = serde_saphyr::RenderOptions::default();
+    options.snippets = serde_saphyr::SnippetMode::Off;
+    let why = error.render_with_options(options);
+    let Some(at) = error.location() else { return format!(" {why}") };
+    let (line, column) = (at.line(), at.column());
+    let why = why.strip_suffix(&format!(" at line {line}, column {column}")).unwrap_or(&why);
+    let place = format!("{line}:{column}: {why}");
+    let index = usize::try_from(line).ok().and_then(|line| line.checked_sub(1));
+    let Some(written) = index.and_then(|index| text.lines().nth(index)) else { return place };
+    let indent = usize::try_from(column).unwrap_or(1).saturating_sub(1).min(written.len());
+    format!("{place}\n  {written}\n  {:indent$}^", "")
 }
 
 /// Settings of all files, each with the file it came from.

@@ -194,18 +194,13 @@ impl Fault {
             other => Fault::OtherTls { to, source: other.clone() },
         }
     }
+}
 
-    /// Why a connection that stood has ended.
-    pub(super) fn of_connection(error: hyper::Error) -> Fault {
-        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(&error);
-        while let Some(cause) = source {
-            let tls = cause.downcast_ref::<io::Error>().and_then(tls_error);
-            match tls.or_else(|| cause.downcast_ref::<TlsError>()) {
-                Some(TlsError::AlertReceived(alert)) if is_about_certificate(*alert) => return Fault::Refused(*alert),
-                _ => source = cause.source(),
-            }
-        }
-        Fault::Http2(error)
+/// The alert by which the other side refuses our certificate, if it is one.
+pub(super) fn refusal(error: &io::Error) -> Option<AlertDescription> {
+    match tls_error(error) {
+        Some(TlsError::AlertReceived(alert)) if is_about_certificate(*alert) => Some(*alert),
+        _ => None,
     }
 }
 
@@ -262,6 +257,8 @@ fn is_about_certificate(alert: AlertDescription) -> bool {
             | A::CertificateRequired
             | A::UnknownCA
             | A::AccessDenied
+            // Its signature is not the CA's of that name, or ours not the key's.
+            | A::DecryptError
     )
 }
 
@@ -276,7 +273,7 @@ fn alert_hint(alert: AlertDescription) -> &'static str {
         A::CertificateRevoked | A::AccessDenied => {
             "an admin has revoked it: ask for a new token and join with --replace"
         }
-        A::UnknownCA | A::BadCertificate => "it is of another installation: join with --replace",
+        A::UnknownCA | A::BadCertificate | A::DecryptError => "it is of another installation: join with --replace",
         _ => "see 'signalbox agents' on the collector, and join again with --replace",
     }
 }

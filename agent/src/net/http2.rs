@@ -1,16 +1,17 @@
 //! HTTP/2 over a connection that stands, as the service that gRPC calls go through.
 
-use super::fault::Fault;
+use super::fault::{self, Fault};
 use crate::config::Endpoint;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use signalbox_proto::units::Millis;
+use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::body::Body;
@@ -93,10 +94,13 @@ where
     if pace == Pace::Stream {
         builder.keep_alive_interval(KEEPALIVE.std()).keep_alive_timeout(KEEPALIVE.std()).keep_alive_while_idle(true);
     }
-    let (send, connection) = builder.handshake(TokioIo::new(io)).await.map_err(Fault::of_connection)?;
+    let alert = Arc::new(OnceLock::new());
+    let noted = Noted { io, alert: alert.clone() };
+    let fault = move |error| alert.get().map_or_else(|| Fault::Http2(error), |alert| Fault::Refused(*alert));
+    let (send, connection) = builder.handshake(TokioIo::new(noted)).await.map_err(&fault)?;
     let (tell, end) = watch::channel(None);
     tokio::spawn(async move {
-        let ended = connection.await.err().map(|error| Arc::new(Fault::of_connection(error)));
+        let ended = connection.await.err().map(|error| Arc::new(fault(error)));
         // Nobody listens any more: then nobody needs to know.
         let _ = tell.send(ended);
     });
@@ -130,6 +134,52 @@ impl Service<Request<Body>> for Http2 {
                 },
             }
         })
+    }
+}
+
+/// A connection that notes why TLS ended it: with TLS 1.3 a collector judges our
+/// certificate after the handshake, and HTTP/2 keeps no more of that than a sentence.
+struct Noted<T> {
+    io: T,
+    alert: Arc<OnceLock<rustls::AlertDescription>>,
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Noted<T> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let read = Pin::new(&mut self.io).poll_read(cx, buf);
+        if let Poll::Ready(Err(error)) = &read
+            && let Some(alert) = fault::refusal(error)
+        {
+            // Only the first one counts.
+            let _ = self.alert.set(alert);
+        }
+        read
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Noted<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 

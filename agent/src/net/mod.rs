@@ -125,4 +125,6 @@ pub(crate) async fn connect(
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

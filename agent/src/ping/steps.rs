@@ -106,8 +106,9 @@ impl<'a, W: Write> Steps<'a, W> {
         let trust = identity.map_or(Trust::Anybody, |identity| Trust::Roots(identity.roots.clone()));
         let config = async { net::client(trust, identity, clock) };
         let ((config, seen), _) = self.timed("tls", config).await?;
-        let secure = net::secure(tcp, to, host, (config, seen.clone())).await;
         let start = Instant::now();
+        let secure = net::secure(tcp, to, host, (config, seen.clone())).await;
+        let took = start.elapsed();
         if secure.is_err() {
             self.chain(&seen);
         }
@@ -115,7 +116,7 @@ impl<'a, W: Write> Steps<'a, W> {
         let session = tls.get_ref().1;
         let version = session.protocol_version().and_then(|version| version.as_str()).unwrap_or("TLS");
         let suite = session.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default();
-        self.line("tls", &format!("{version}, {suite}; HTTP/2 agreed"), Some(start.elapsed()));
+        self.line("tls", &format!("{version}, {suite}; HTTP/2 agreed"), Some(took));
         self.chain(&seen);
         let (http2, _) = self.timed("http2", net::speak(tls, endpoint, Pace::Calls)).await?;
         Some(http2)
