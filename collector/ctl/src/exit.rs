@@ -3,7 +3,7 @@
 use crate::author::AuthorError;
 use crate::client::ClientError;
 use crate::rule_files::RuleFilesError;
-use crate::text::clean_lines;
+use crate::text::{clean_json, clean_lines};
 use thiserror::Error;
 
 /// Done.
@@ -67,19 +67,40 @@ impl Failure {
     /// Lines for standard error, without terminal controls; none when the
     /// failure was told already.
     pub fn lines(&self) -> Vec<String> {
-        if matches!(self, Failure::Told) || self.exit_code() == OK {
+        if self.is_told() {
             return Vec::new();
         }
         let mut lines = clean_lines(&format!("signalbox: {}", chain_of(self)));
-        if let Failure::Client(ClientError::Refused { remedy, .. }) = self {
-            lines.extend(clean_lines(remedy).into_iter().map(|line| format!("  = {line}")));
-        }
-        if self.exit_code() == UNREACHABLE {
-            lines
-                .push("  = is signalbox-collector running? --collector URL or SIGNALBOX_COLLECTOR name another".into());
-        }
+        lines.extend(clean_lines(self.remedy()).into_iter().map(|line| format!("  = {line}")));
         lines
     }
+
+    /// The same as one JSON document, `{"error", "exit", "remedy"}`; none when the
+    /// failure was told already.
+    pub fn json(&self) -> Option<String> {
+        (!self.is_told()).then(|| json(&chain_of(self), self.remedy(), self.exit_code()))
+    }
+
+    fn is_told(&self) -> bool {
+        matches!(self, Failure::Told) || self.exit_code() == OK
+    }
+
+    /// How to mend it; empty where the failure says so itself.
+    fn remedy(&self) -> &str {
+        match self {
+            Failure::Client(ClientError::Refused { remedy, .. }) => remedy,
+            _ if self.exit_code() == UNREACHABLE => {
+                "is signalbox-collector running? --collector URL or SIGNALBOX_COLLECTOR name another"
+            }
+            _ => "",
+        }
+    }
+}
+
+/// A failure as a program reads it.
+pub(crate) fn json(error: &str, remedy: &str, exit: u8) -> String {
+    let document = serde_json::json!({ "error": error, "remedy": remedy, "exit": exit });
+    clean_json(&document.to_string())
 }
 
 fn chain_of(failure: &Failure) -> String {
@@ -128,6 +149,14 @@ mod tests {
         assert_eq!(refused.exit_code(), FAILURE);
         let lines = refused.lines();
         assert_eq!(lines, ["signalbox: no item load", "  = one of:", "  = host/a:load", "  = host/b:load\\u{1b}[2J"]);
+    }
+
+    #[test]
+    fn programs_get_the_same_words_as_json() {
+        let refused = ClientError::Refused { status: 404, error: "no \u{9b}".to_owned(), remedy: "look".to_owned() };
+        let text = Failure::from(refused).json().unwrap();
+        assert_eq!(text, r#"{"error":"no \u009b","exit":1,"remedy":"look"}"#);
+        assert_eq!(Failure::Told.json(), None);
     }
 
     #[test]

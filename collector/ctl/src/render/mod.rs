@@ -5,6 +5,7 @@ pub mod agents;
 pub mod check;
 pub mod explain;
 pub mod incidents;
+pub mod nothing;
 pub mod query;
 pub mod rules;
 pub mod snoozes;
