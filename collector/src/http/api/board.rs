@@ -71,7 +71,8 @@ pub(crate) async fn incidents(
     let limit = params.limit.unwrap_or(INCIDENTS_DEFAULT);
     if !(1..=INCIDENTS_MAX).contains(&limit) {
         let error = format!("limit {limit} is not between 1 and {INCIDENTS_MAX}");
-        return Err(Failure::bad(error, "ask for fewer, or by state"));
+        let remedy = format!("write limit=1 to {INCIDENTS_MAX}; the newest come first, state narrows them");
+        return Err(Failure::bad(error, remedy));
     }
     let board = app.handle.board();
     let mut wanted: Vec<&Incident> = board.incidents.iter().filter(|one| params.state.accepts(one)).collect();

@@ -55,7 +55,8 @@ pub(crate) async fn query(
     let points = params.limit_points.unwrap_or(POINTS_MAX);
     if !(1..=POINTS_MAX).contains(&points) {
         let error = format!("limit_points {points} is not between 1 and {POINTS_MAX}");
-        return Err(Failure::bad(error, "ask for a shorter range instead"));
+        let remedy = format!("write limit_points=1 to {POINTS_MAX}; for more points, ask for the range in parts");
+        return Err(Failure::bad(error, remedy));
     }
     let limits = limits(points);
     app.handle.query(selector, from, to, limits).await.map(Json).map_err(query_failure)
