@@ -19,6 +19,7 @@ pub mod clock;
 pub mod columns;
 pub mod limits;
 pub mod names;
+pub mod near;
 pub mod samples;
 pub mod selector;
 pub mod status;

@@ -3,6 +3,7 @@
 //! Lists are appended and maps joined; a scalar that two files give is an error that
 //! names both, because neither is more right than the other.
 
+use super::fault;
 use super::raw::{RawConfig, RawProcess};
 use super::{
     Config, DEFAULT_BACKFILL, DEFAULT_COLLECTOR, DEFAULT_DATA_DIR, DEFAULT_FILE, DEFAULT_INTERVAL, DEFAULT_SPOOL,
@@ -53,7 +54,7 @@ pub(crate) enum ConfigError {
         second: PathBuf,
     },
     /// Labels of the host are not good.
-    #[error("labels in {path}: {source}")]
+    #[error("labels in {path}")]
     Labels {
         /// Which file.
         path: PathBuf,
@@ -126,10 +127,8 @@ fn parse(path: &Path, text: &str) -> Result<RawConfig, ConfigError> {
     if text.lines().all(|line| line.trim().is_empty() || line.trim_start().starts_with('#') || line.trim() == "---") {
         return Ok(RawConfig::default());
     }
-    serde_saphyr::from_str(text).map_err(|error| {
-        let at = error.location().map_or(String::new(), |at| format!("{}:{}:", at.line(), at.column()));
-        ConfigError::Refused { path: path.to_owned(), text: format!("{at} {}", error.render()) }
-    })
+    serde_saphyr::from_str(text)
+        .map_err(|error| ConfigError::Refused { path: path.to_owned(), text: fault::tell(text, &error) })
 }
 
 /// Settings of all files, each with the file it came from.

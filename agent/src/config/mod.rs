@@ -4,6 +4,7 @@
 //! the form that the program sees. An empty or missing file is valid: the machine
 //! layer needs no configuration. A key that is not known is refused.
 
+mod fault;
 mod load;
 mod raw;
 
