@@ -65,7 +65,7 @@ fn a_refusal_names_file_line_column_and_remedy() {
     refuses("interval: 1s\nintervall: 2s\n", &["agent.yaml:2:1:", "intervall", "did you mean `interval`?"]);
     refuses("spool: {colour: 1}\n", &["agent.yaml:1:9:", "known here: max_size, max_age"]);
     refuses("log: {level: inof}\n", &["agent.yaml:1:14:", "`inof`", "did you mean `info`?"]);
-    refuses("processes:\n  - {match: {name: x}}\n", &["agent.yaml:2:5:", "add `name:`"]);
+    refuses("processes:\n  - {match: {name: x}}\n", &["agent.yaml:2:6:", "add `name:`"]);
     refuses("interval: 30\n", &["agent.yaml:1:11:", "has no unit; write for example 30s"]);
     refuses("spool:\n  max_size: 1MiB\n", &["agent.yaml:2:13:", "must be at least 4MiB"]);
     refuses("interval: 1ms\n", &["agent.yaml:1:11:", "interval 1ms must be 100ms to 1d"]);
