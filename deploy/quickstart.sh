@@ -121,7 +121,7 @@ ln -sfn "$CTL_BIN" "$data/signalbox"
 cat <<EOF
 
   page      $address/
-  command   $data/signalbox --collector $address status
+  command   alias signalbox='$data/signalbox --collector $address'; signalbox status
   rules     $data/rules   (edit, then: kill -HUP \$(cat $data/run/collector.pid))
   logs      $data/log
   stop      deploy/quickstart.sh --stop --data $data
