@@ -4,6 +4,7 @@ use crate::entities::entity_place;
 use crate::items::items_by_entity;
 use crate::rollup::{Shown, Tree, add, hosts_match, severity};
 use crate::state::{Agent, State};
+use crate::words::clock_time;
 use signalbox_proto::api::{self, Counts, Item};
 use signalbox_proto::names::AgentId;
 use signalbox_proto::status::{AgentState, Layer, Level};
@@ -146,7 +147,11 @@ fn own_shown(items: &[Item]) -> Option<Shown> {
     let why = if bad || unknown.is_some() {
         format!("{}: {}", told.rule, told.why)
     } else {
-        format!("all {} items are green", items.len())
+        let waits = items.iter().find_map(|item| Some((item, item.pending.filter(|next| next.target > item.level)?)));
+        let waits = waits.map(|(item, pending)| {
+            format!(", but {} is {} since {}", item.rule, pending.target, clock_time(pending.since))
+        });
+        format!("all {} items are green{}", items.len(), waits.unwrap_or_default())
     };
     Some(Shown { level: told.level, grey: unknown.is_some(), since: told.since, why, counts })
 }

@@ -78,6 +78,7 @@ impl<'s> Gallery<'s> {
         let how = self.state.rules.judgement(used);
         let limits = self.limits.entry((used.rule, used.over, level)).or_insert_with(|| words::limits(how, level));
         item.why = words::why_within(limits, &tracked.track, how, item.freshness, seen.1);
+        item.why.extend(closed_while_bad(self.state, tracked));
         if !live.is_empty() {
             item.snoozes = self.snoozes_on(live, &item, known);
         }
@@ -172,6 +173,23 @@ impl<'s> Gallery<'s> {
         };
         self.groups.into_iter().map(sorted).collect()
     }
+}
+
+/// Who took a level that is still bad off everybody's hands: no other incident comes
+/// before it was green.
+fn closed_while_bad(state: &State, tracked: &Tracked) -> Option<String> {
+    if tracked.track.held() == Level::Green {
+        return None;
+    }
+    let incident = state.incidents.get(&tracked.incident?)?;
+    let symptom = tracked.track.first_symptom()?;
+    if !crate::incidents::same_episode(incident, symptom) {
+        return None;
+    }
+    let label = crate::commands::label_word(incident.view.label?);
+    let closed = incident.view.timeline.iter().rev().find(|entry| entry.kind == "closed");
+    let author = closed.map_or("somebody", |entry| entry.author.as_str());
+    Some(format!(", {} was closed as {label} by {author}", incident.view.id))
 }
 
 fn rank(item: &Item) -> (bool, Level) {

@@ -27,6 +27,7 @@ mod judge;
 mod limits;
 mod lost;
 mod notices;
+mod reach;
 mod overlay;
 mod reload;
 mod results;

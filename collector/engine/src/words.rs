@@ -143,7 +143,13 @@ pub(crate) fn why_within(
     if track.is_flapping() {
         text.push_str(", flapping: pinned at its worst");
     } else if let Some(pending) = track.pending(how, freshness.is_grey()) {
-        text.push_str(&format!(", towards {} since {}", pending.target, clock_time(pending.since)));
+        let (held, target) = (track.held(), pending.target);
+        text.push_str(&format!(", {held} but {target} since {}", clock_time(pending.since)));
+        let verb = if target > held { "raises" } else { "clears" };
+        text.push_str(&pending.due.map_or_else(
+            || ", its clock is paused".to_owned(),
+            |due| format!(", {verb} at {}", clock_time(due)),
+        ));
     }
     if freshness.is_grey() {
         text.push_str(&format!(", no sample since {}", clock_time(seen)));
