@@ -93,7 +93,8 @@ pub(crate) fn clip_middle(text: &str, limit: usize) -> String {
     if text.width() <= limit || limit < 3 {
         return clip(text, limit);
     }
-    let head = clip(text, limit.div_ceil(2));
+    // Names begin with what tells them apart most: two thirds for the head.
+    let head = clip(text, limit * 2 / 3);
     let room = limit.saturating_sub(head.width());
     let mut tail: Vec<char> = Vec::new();
     let mut used = 0;

@@ -191,7 +191,7 @@ mod tests {
             ! collector: disk of the store is 91 % full
               LEVEL   FOR     INC    ITEM                             WHY
               ● RED   3m             application/payments             host/web1 is red
-            > ● RED   3m      17     host/web1:files…{mountpoint="/"} [snoozed] 97.1 % used…
+            > ● RED   3m      17     host/web1:filesystem…tpoint="/"} [snoozed] 97.1 % used…
               ? GREY  3m             host/db1:load-high               [stale, was red] no s…
               ✓ GREEN 3m             host/web1:load-high              [amber since 20s, rai…
               ✓ GREEN 3m             host/web1:swap-used              0 %, amber from 50 % …
@@ -248,7 +248,7 @@ mod tests {
         for whole in [
             "xxx\"}\n97.1 % used",
             "snoozed · owner infra\n",
-            "> ● RED   3m      17     host/web1:files…xxxxxxxxxxxxxx\"} ",
+            "> ● RED   3m      17     host/web1:filesystem…xxxxxxxxx\"} ",
         ] {
             assert!(text.contains(whole), "{whole} is not in\n{text}");
         }
