@@ -77,6 +77,17 @@ pub(crate) enum ConfigError {
         /// What may be written.
         known: String,
     },
+    /// More checks than a collector takes of one agent.
+    #[error(
+        "{n} checks are configured, the limit is {limit}: remove processes, \
+         or watch several by one match (pattern, unit), which counts its instances"
+    )]
+    TooManyChecks {
+        /// How many there would be.
+        n: usize,
+        /// How many there may be.
+        limit: usize,
+    },
 }
 
 /// Reads the configuration: the default file may be missing, a named one may not.
