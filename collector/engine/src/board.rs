@@ -59,6 +59,7 @@ impl Board {
             let items = status.entities.iter().flat_map(|entity| &entity.items);
             items.for_each(|item| add(&mut status.counts, count(item)));
             status.level = worst_level(&status.entities);
+            status.grey = is_grey(&status);
         }
         status
     }
@@ -98,14 +99,16 @@ pub(crate) fn build(state: &State, at: UnixMillis) -> Board {
     let entities = entities(state, &mut items);
     let mut counts = Counts::default();
     entities.iter().flat_map(|entity| &entity.items).for_each(|item| add(&mut counts, count(item)));
-    let status = api::Status {
+    let mut status = api::Status {
         at,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         level: worst_level(&entities),
+        grey: false,
         counts,
         problems: problems(state, at),
         entities,
     };
+    status.grey = is_grey(&status);
     let with_ledger = |(number, incident): (&u64, &crate::state::Incident)| api::Incident {
         ledger: state.ledgers.get(number).cloned().unwrap_or_default(),
         ..incident.view.clone()
@@ -120,6 +123,12 @@ pub(crate) fn build(state: &State, at: UnixMillis) -> Board {
 
 fn worst_level(entities: &[api::Entity]) -> Level {
     entities.iter().map(|entity| entity.level).max().unwrap_or_default()
+}
+
+/// Nothing is known to be bad, and something or everything is unknown.
+fn is_grey(status: &api::Status) -> bool {
+    let Counts { red, amber, green, .. } = status.counts;
+    status.level == Level::Green && (red + amber + green == 0 || status.entities.iter().any(|entity| entity.grey))
 }
 
 fn count(item: &Item) -> Counts {
@@ -242,7 +251,8 @@ fn entity(state: &State, id: String, shown: Shown, items: &mut BTreeMap<String, 
         parents: parents_of(state, &id),
         level: shown.level,
         grey: shown.grey,
-        since: shown.since,
+        // Nothing was ever known of it: for as long as there is somebody to know.
+        since: if shown.since == UnixMillis::default() { state.meta.started_at } else { shown.since },
         why: shown.why,
         counts: shown.counts,
         items,

@@ -1,4 +1,5 @@
-//! What operators do: checked, done, written into the audit table.
+//! What operators do: checked, done, written into the audit table; streams that
+//! were refused are written there too.
 
 use crate::decision::{Answer, CommandError, Table};
 use crate::event::{Act, Command};
@@ -38,11 +39,20 @@ impl Work<'_> {
             Ok(done) => done.done.clone(),
             Err(error) => format!("refused: {error}"),
         };
-        let act = format!("{:?}", command.act).chars().take(2 * TEXT_MAX_CHARS).collect();
-        let row = AuditRow { at: self.now, author: command.author.clone(), act, outcome };
+        self.audit(&command.author, &format!("{:?}", command.act), outcome);
+        self.answers.push(answer);
+    }
+
+    /// Somebody spoke in an agent's name and was not let in.
+    pub(crate) fn stream_refused(&mut self, agent: &AgentId, why: &str) {
+        self.audit(MACHINE, &format!("Connect {{ agent: {agent:?} }}"), format!("refused: {why}"));
+    }
+
+    fn audit(&mut self, author: &str, act: &str, outcome: String) {
+        let act = act.chars().take(2 * TEXT_MAX_CHARS).collect();
+        let row = AuditRow { at: self.now, author: author.to_owned(), act, outcome };
         self.meta.audit += 1;
         self.add_row(Table::Audit, rows::number_key(self.meta.audit), rows::encode(&row));
-        self.answers.push(answer);
     }
 
     fn act(&mut self, author: &str, act: &Act) -> Answer {

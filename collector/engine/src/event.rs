@@ -56,6 +56,14 @@ pub enum Event {
         /// Reason of a planned stop.
         goodbye: Option<String>,
     },
+    /// A stream was refused in an agent's name. Changes no verdict: it is written
+    /// into the audit table.
+    StreamRefused {
+        /// Whose name it used.
+        agent: AgentId,
+        /// Why it was refused.
+        why: String,
+    },
     /// A series that at least one rule in force selects exists for an agent. Sent
     /// once a series, again after every `Rules`, and at start for stored series.
     SeriesKnown {

@@ -18,7 +18,7 @@ use signalbox_engine::event::{AgentHello, Event, SampledTick, SeriesId, Stamped}
 use signalbox_proto::limits::SERIES_PER_AGENT_MAX;
 use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::samples::{Batch, Hello};
-use signalbox_proto::units::UnixMillis;
+use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::head::{Lane, LaneError, TickView};
 use signalbox_tsdb::index::SeriesIndex;
 use signalbox_tsdb::journal::Record;
@@ -30,6 +30,10 @@ use tokio::sync::oneshot;
 
 /// The label that says whose a series is: always the agent's id.
 pub(crate) const HOST: &str = "host";
+
+/// A machine that is refused tries again every few seconds; of each agent's refusals
+/// so many become rows that are kept for ever.
+const NOTE_REFUSAL_EVERY: Millis = Millis::from_mins(10);
 
 /// What a turn makes of its messages.
 #[derive(Debug, Default)]
@@ -146,6 +150,11 @@ impl Taker<'_> {
                     hello.agent, entry.boot_id, hello.boot_id
                 );
                 entry.stream = Some(old);
+                if self.at.since(entry.refusal_noted) >= NOTE_REFUSAL_EVERY {
+                    entry.refusal_noted = self.at;
+                    let event = Event::StreamRefused { agent: hello.agent.clone(), why: why.clone() };
+                    self.out.event(self.at, event);
+                }
                 self.shared.set_problem(Problem::IdentityTwice, Some(why.clone()));
                 return Err(why);
             }
@@ -433,7 +442,7 @@ mod tests {
             epoch,
             seq: 1,
             wall: AT,
-            mono: signalbox_proto::units::Millis(0),
+            mono: Millis(0),
             key: true,
             series: Vec::new(),
             shapes: Vec::new(),

@@ -45,6 +45,7 @@ use signalbox_engine::event::Event;
 use signalbox_proto::names::AgentId;
 use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::head::SealLimits;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -84,6 +85,21 @@ pub enum Outcome {
     Stop,
 }
 
+/// Notices that the notifier does not have and must get.
+#[derive(Debug)]
+enum Owed {
+    /// All that are pending: nobody knows what it has.
+    All,
+    /// Those of these keys: they found no room in the channel.
+    These(BTreeSet<String>),
+}
+
+impl Owed {
+    fn is_nothing(&self) -> bool {
+        matches!(self, Owed::These(keys) if keys.is_empty())
+    }
+}
+
 /// Owner of all state that verdicts depend on.
 pub struct Writer {
     shared: Arc<Shared>,
@@ -94,8 +110,7 @@ pub struct Writer {
     seal_limits: SealLimits,
     series_max: u32,
     notices: mpsc::Sender<Notice>,
-    /// Notices were decided that found no room in the channel.
-    notices_behind: bool,
+    owed: Owed,
     turn: u64,
     /// Rules changed: stored series are told to the engine again.
     must_announce: bool,
@@ -142,7 +157,7 @@ impl Writer {
             seal_limits: SealLimits::default(),
             series_max,
             notices,
-            notices_behind: true,
+            owed: Owed::All,
             turn: restored.turn,
             must_announce: false,
             is_refused: false,
@@ -305,22 +320,28 @@ impl Writer {
         }
     }
 
-    /// Hands notices to the notifier. One that finds no room is in the outbox, and
-    /// the whole outbox is offered again once the channel has room.
-    fn tell(&mut self, notices: Vec<Notice>) {
-        let mut notices = notices;
-        if self.notices_behind && self.notices.capacity() == self.notices.max_capacity() {
-            self.notices_behind = false;
-            notices = self.engine.pending_notices();
+    /// Hands notices to the notifier, each once. One that finds no room is in the
+    /// outbox, and is offered again when the notifier has taken all that was in the
+    /// channel; the others are its business until it answers.
+    fn tell(&mut self, mut notices: Vec<Notice>) {
+        if !self.owed.is_nothing() && self.notices.capacity() == self.notices.max_capacity() {
+            let owed = std::mem::replace(&mut self.owed, Owed::These(BTreeSet::new()));
+            let mut pending = self.engine.pending_notices();
+            if let Owed::These(mut keys) = owed {
+                keys.extend(notices.into_iter().map(|notice| notice.key));
+                pending.retain(|notice| keys.contains(&notice.key));
+            }
+            notices = pending;
             self.shared.set_problem(Problem::NotifierBehind, None);
         }
         for notice in notices {
-            if self.notices.try_send(notice).is_err() {
-                self.notices_behind = true;
-                let text = "notices are decided faster than they are sent; all of them will be";
-                self.shared.set_problem(Problem::NotifierBehind, Some(text.to_owned()));
-                metrics::counter!("signalbox_notices_delayed_total").increment(1);
+            let Err(error) = self.notices.try_send(notice) else { continue };
+            if let Owed::These(keys) = &mut self.owed {
+                keys.insert(error.into_inner().key);
             }
+            let text = "notices are decided faster than they are sent; all of them will be";
+            self.shared.set_problem(Problem::NotifierBehind, Some(text.to_owned()));
+            metrics::counter!("signalbox_notices_delayed_total").increment(1);
         }
     }
 

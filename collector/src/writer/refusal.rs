@@ -3,7 +3,7 @@
 
 use super::intake::Intake;
 use super::stream::{Fault, Throttle};
-use super::{Outcome, Turn, Writer, inbox, restore};
+use super::{Outcome, Owed, Turn, Writer, inbox, restore};
 use crate::shared::Problem;
 use crate::store::StoreError;
 use signalbox_proto::units::{Millis, UnixMillis};
@@ -76,7 +76,7 @@ impl Writer {
         self.must_announce = true;
         // Words of notifiers may have been lost: notices without an answer are
         // offered again, under their keys.
-        self.notices_behind = true;
+        self.owed = Owed::All;
         self.shared.set_throttled(false);
         self.shared.set_problem(Problem::StoreFull, None);
         tracing::info!("there is space again: the store is open and ingest goes on");

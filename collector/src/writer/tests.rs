@@ -37,6 +37,7 @@ rules:
 "#;
 
 struct Rig {
+    clock: Arc<ManualClock>,
     store: Arc<MemoryStore>,
     shared: Arc<Shared>,
     writer: Writer,
@@ -52,12 +53,18 @@ impl Rig {
     }
 
     fn over(store: Arc<MemoryStore>, at: UnixMillis) -> Rig {
+        Rig::with_room(store, at, 64)
+    }
+
+    /// A rig whose notifier has room for so many notices.
+    fn with_room(store: Arc<MemoryStore>, at: UnixMillis, n_notices: usize) -> Rig {
         let clock = Arc::new(ManualClock::at(at));
-        let shared = Arc::new(Shared::new(clock, Arc::clone(&store) as Arc<dyn Store>, Telemetry::default()));
-        let (sender, notices) = mpsc::channel(64);
+        let own = Arc::clone(&clock);
+        let shared = Arc::new(Shared::new(own, Arc::clone(&store) as Arc<dyn Store>, Telemetry::default()));
+        let (sender, notices) = mpsc::channel(n_notices);
         let sealer = Sealer::Inline(VecDeque::new());
         let writer = Writer::open(Arc::clone(&shared), sealer, sender, 1000, at).unwrap();
-        Rig { store, shared, writer, _notices: notices, at }
+        Rig { clock, store, shared, writer, _notices: notices, at }
     }
 
     fn put_rules(&mut self, text: &str) {
@@ -80,6 +87,7 @@ impl Rig {
 
     fn pass(&mut self, ms: i64) {
         self.at = self.at.shifted(ms);
+        self.clock.advance(Millis(ms.unsigned_abs()));
     }
 
     fn board(&self) -> Board {
@@ -261,6 +269,22 @@ fn another_machine_with_the_same_id_is_refused_and_the_same_one_takes_over() {
     rig.turn(vec![hello]);
     assert!(marks.try_recv().unwrap().unwrap_err().contains("in use by another machine"));
     assert_eq!(rig.shared.problems().len(), 1);
+    let audited = || {
+        let prefix = keys::state(Table::Audit, &[]);
+        let mut rows = Vec::new();
+        let mut visit = |_: &[u8], row: &[u8]| {
+            rows.push(String::from_utf8_lossy(row).into_owned());
+            std::ops::ControlFlow::Continue(())
+        };
+        rig.store.scan(Family::State, &prefix, &crate::store::after_prefix(&prefix), &mut visit).unwrap();
+        rows
+    };
+    assert!(audited()[0].contains("in use by another machine"), "{:?}", audited());
+    let store = Arc::clone(&rig.store);
+    let n_commits = store.n_commits();
+    let (hello, _refused) = clone.hello(rig.at);
+    rig.turn(vec![hello]);
+    assert_eq!(store.n_commits(), n_commits, "one that tries again is not written down each time");
     let old = Arc::clone(&agent.stream);
     let (hello, mut marks) = agent.hello(rig.at);
     rig.turn(vec![hello]);
@@ -481,4 +505,112 @@ fn agents_that_a_full_store_could_not_hear_are_not_lost() {
     rig.pass(2000);
     assert_eq!(rig.turn(Vec::new()), Outcome::Committed);
     assert_eq!(rig.board().incidents, [], "five minutes of deafness are nobody's incident");
+}
+
+#[test]
+fn a_duplicate_whose_lane_is_whole_changes_nothing() {
+    let (mut rig, mut agent) = connected();
+    let mut sent = Vec::new();
+    for _ in 0..15 {
+        rig.pass(1000);
+        let batch = agent.batch(rig.at, &[3.0]);
+        sent.push(batch.clone());
+        rig.turn(vec![Message::Batch { stream: Arc::clone(&agent.stream), batch }]);
+    }
+    // Also after a restart, which reads the lanes back.
+    let mut again = Rig::over(Arc::new(rig.store.copy()), rig.at);
+    again.put_rules(RULES);
+    let (hello, _marks) = agent.hello(again.at);
+    again.turn(vec![hello]);
+    let rows = || again.store.stats().n_rows;
+    let before = (rows(), again.store.n_commits());
+    let from_key =
+        sent[10..].iter().map(|batch| Message::Batch { stream: Arc::clone(&agent.stream), batch: batch.clone() });
+    let messages = from_key.collect();
+    let (store, events) = (Arc::clone(&again.store), again.board());
+    again.turn(messages);
+    assert_eq!((store.stats().n_rows, store.n_commits()), before, "nothing is written for what is stored");
+    assert_eq!(again.board(), events);
+    assert_eq!(agent.acks(), [(1, 15)], "told that it is stored");
+}
+
+#[test]
+fn a_forgotten_lane_is_built_again_from_any_key_batch() {
+    let (mut rig, mut old) = connected();
+    let mut sent = Vec::new();
+    for _ in 0..15 {
+        rig.pass(1000);
+        let batch = old.batch(rig.at, &[3.0]);
+        sent.push(batch.clone());
+        rig.turn(vec![Message::Batch { stream: Arc::clone(&old.stream), batch }]);
+    }
+    let mut live = TestAgent { epoch: 2, ..TestAgent::new("web1") };
+    let (hello, _marks) = live.hello(rig.at);
+    rig.turn(vec![hello]);
+    for _ in 0..3 {
+        rig.pass(200_000);
+        let message = live.message(rig.at, &[4.0]);
+        rig.turn(vec![message]);
+        rig.writer.tidy(rig.at);
+        rig.turn(Vec::new());
+    }
+    assert!(!rig.writer.agents.find(&live.id).unwrap().lanes.contains_key(&1), "the old lane was forgotten");
+    let again = |batch: &Batch| Message::Batch { stream: Arc::clone(&live.stream), batch: batch.clone() };
+    // The agent's segment begins with batch 11; the collector has up to 15.
+    sent.push(old.batch(sent[14].wall.shifted(1000), &[5.0]));
+    rig.turn(sent[10..].iter().map(again).collect());
+    assert!(!live.stream.is_ended());
+    rig.turn(vec![again(&sent[15])]);
+    assert_eq!(rig.writer.agents.find(&live.id).unwrap().marks.get(&1), Some(&16));
+    let values: Vec<_> = rig.points("load")[0].iter().map(|point| point.value).collect();
+    assert_eq!(values, [[3.0; 15].as_slice(), &[5.0, 4.0, 4.0, 4.0]].concat(), "each once");
+}
+
+#[test]
+fn the_death_of_the_sealing_thread_ends_the_writer() {
+    let (clock, store) = (Arc::new(ManualClock::at(START)), Arc::new(MemoryStore::default()));
+    let shared = Arc::new(Shared::new(clock, store, Telemetry::default()));
+    let folder = tempfile::tempdir().unwrap();
+    let (tail, _) = crate::store::tail::TailRecord::open(folder.path()).unwrap();
+    let (inbox, outbox) = inbox::inbox(1 << 20);
+    let (sender, _notices) = mpsc::channel(1);
+    let writer = Writer::open(Arc::clone(&shared), Sealer::dead(), sender, 1000, START).unwrap();
+    let bytes = signalbox_proto::units::Bytes;
+    let limits = Limits {
+        gather: Millis(1),
+        gather_bytes: bytes(1),
+        data_dir: folder.path().to_owned(),
+        min_free: Some(bytes(0)),
+    };
+    // Whoever does not notice ends well.
+    inbox.try_give(Message::Stop).unwrap();
+    let error = run(writer, &outbox, &shared, tail, &limits).unwrap_err();
+    assert!(error.to_string().contains("seal chunks"), "{error}");
+}
+
+#[test]
+fn notices_that_found_no_room_are_offered_once_and_those_that_did_are_not_again() {
+    let mut rig = Rig::with_room(Arc::default(), START, 2);
+    let hook = "channels:\n  - name: hook\n    webhook: {url: \"http://127.0.0.1:9/\"}\nroutes:\n  - channel: hook\n";
+    rig.put_rules(&format!("{RULES}{hook}"));
+    let mut agents: Vec<_> = ["web1", "web2", "web3"].map(TestAgent::new).into();
+    let hellos = agents.iter_mut().map(|agent| agent.hello(START).0).collect();
+    rig.turn(hellos);
+    for load in [1.0, 20.0, 20.0, 20.0] {
+        rig.pass(1000);
+        let at = rig.at;
+        rig.turn(agents.iter_mut().map(|agent| agent.message(at, &[load])).collect());
+    }
+    assert_eq!(rig.board().incidents.len(), 3);
+    let mut told = Vec::new();
+    for _ in 0..5 {
+        // The notifier takes one; it answers none so far.
+        told.extend(rig._notices.try_recv().ok().map(|notice| notice.key));
+        rig.turn(Vec::new());
+    }
+    let n_told = told.len();
+    told.sort();
+    told.dedup();
+    assert_eq!((n_told, told.len()), (3, 3), "each once: {told:?}");
+    assert!(rig.shared.problems().is_empty());
 }
