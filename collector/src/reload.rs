@@ -103,3 +103,6 @@ pub(crate) async fn put_in_force(shared: &Shared, inbox: &Inbox, checked: &Check
         HandleError::StoreFull
     })
 }
+
+#[cfg(test)]
+mod order;

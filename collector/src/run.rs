@@ -352,3 +352,6 @@ fn tell_systemd(state: sd_notify::NotifyState<'_>) {
         tracing::warn!(%error, "systemd was not told");
     }
 }
+
+#[cfg(test)]
+mod tests;
