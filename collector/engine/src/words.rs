@@ -146,10 +146,10 @@ pub(crate) fn why_within(
         let (held, target) = (track.held(), pending.target);
         text.push_str(&format!(", {held} but {target} since {}", clock_time(pending.since)));
         let verb = if target > held { "raises" } else { "clears" };
-        text.push_str(&pending.due.map_or_else(
-            || ", its clock is paused".to_owned(),
-            |due| format!(", {verb} at {}", clock_time(due)),
-        ));
+        match pending.due {
+            Some(due) => text.push_str(&format!(", {verb} at {}", clock_time(due))),
+            None => text.push_str(", its clock is paused"),
+        }
     }
     if freshness.is_grey() {
         text.push_str(&format!(", no sample since {}", clock_time(seen)));
