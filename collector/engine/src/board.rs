@@ -1,7 +1,7 @@
 //! The board: an immutable picture of all that people see.
 
 use crate::entities::entity_place;
-use crate::items::items_by_entity;
+use crate::items::{Latest, items_by_entity};
 use crate::rollup::{Shown, Tree, add, hosts_match, severity};
 use crate::state::{Agent, State};
 use crate::words::clock_time;
@@ -94,8 +94,8 @@ impl Board {
 }
 
 /// Draws the board.
-pub(crate) fn build(state: &State, at: UnixMillis) -> Board {
-    let mut items = items_by_entity(state, at);
+pub(crate) fn build(state: &State, at: UnixMillis, latest: Latest<'_>) -> Board {
+    let mut items = items_by_entity(state, at, latest);
     let entities = entities(state, &mut items);
     let mut counts = Counts::default();
     entities.iter().flat_map(|entity| &entity.items).for_each(|item| add(&mut counts, count(item)));

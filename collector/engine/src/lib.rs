@@ -45,4 +45,4 @@ mod work;
 pub use board::{Board, Filter};
 pub use engine::{Decision, Engine};
 pub use explain::{Facts, Located, explain};
-pub use rows::RestoreError;
+pub use rows::{RestoreError, incident_over, ledger_of, ruleset_since};

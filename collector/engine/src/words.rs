@@ -123,12 +123,13 @@ pub(crate) fn limits(how: &Judgement, level: Level) -> String {
 
 /// One sentence: value, threshold, clocks.
 pub(crate) fn why(track: &Track, how: &Judgement, freshness: Freshness, seen: UnixMillis) -> String {
-    why_within(&limits(how, track.held()), track, how, freshness, seen)
+    why_within(&limits(how, track.held()), track.value(), track, how, freshness, seen)
 }
 
-/// [`why`], with the words of [`limits`] at hand.
+/// [`why`], with the words of [`limits`] and the value at hand.
 pub(crate) fn why_within(
     limits: &str,
+    value: Option<f64>,
     track: &Track,
     how: &Judgement,
     freshness: Freshness,
@@ -138,7 +139,7 @@ pub(crate) fn why_within(
         return "never sampled".to_owned();
     }
     let mut text = String::with_capacity(WHY_BYTES);
-    text.push_str(&track.value().map_or_else(|| "no value".to_owned(), number));
+    text.push_str(&value.map_or_else(|| "no value".to_owned(), number));
     text.push_str(limits);
     if track.is_flapping() {
         text.push_str(", flapping: pinned at its worst");

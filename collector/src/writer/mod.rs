@@ -18,6 +18,7 @@ pub mod agents;
 pub mod inbox;
 pub mod intake;
 mod lanes;
+mod records;
 mod refusal;
 pub(crate) mod restore;
 pub mod retention;
@@ -59,7 +60,7 @@ const ITEMS_PER_MS: u64 = 16;
 /// Tables whose rows are kept as they stood, for explanations: those that
 /// verdicts are made of. Ledger, audit and rulesets are only ever added to;
 /// feeds and outbox say nothing about a verdict.
-const EXPLAINED: [Table; 5] = [Table::Meta, Table::Agents, Table::Tracks, Table::Incidents, Table::Snoozes];
+pub(crate) const EXPLAINED: [Table; 5] = [Table::Meta, Table::Agents, Table::Tracks, Table::Incidents, Table::Snoozes];
 
 /// Messages of one turn, stamped.
 #[derive(Debug)]
@@ -349,7 +350,7 @@ impl Writer {
         let age = at.since(self.published_at);
         let every = PUBLISH_EVERY.max(self.publish_every);
         if somebody_acted || (self.is_board_old && age >= every) || age >= PUBLISH_AT_LEAST.max(every) {
-            let board = self.engine.board(at);
+            let board = self.engine.board_with(at, &|series| self.sieve.latest(series));
             let counts = board.status.counts;
             let n_items =
                 u64::from(counts.red) + u64::from(counts.amber) + u64::from(counts.green) + u64::from(counts.grey);

@@ -26,6 +26,7 @@ impl Writer {
         self.shared.set_throttled(true);
         // Lanes ran ahead of the disk; readers see committed samples only.
         self.shared.catalogue_mut().lanes.clear();
+        self.sieve.forget_latest();
         let text = "the disk is full: nothing is ingested until there is space again";
         self.shared.set_problem(Problem::StoreFull, Some(text.to_owned()));
         let fault = Fault::Refused(text.to_owned());

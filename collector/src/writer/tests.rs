@@ -614,3 +614,89 @@ fn notices_that_found_no_room_are_offered_once_and_those_that_did_are_not_again(
     assert_eq!((n_told, told.len()), (3, 3), "each once: {told:?}");
     assert!(rig.shared.problems().is_empty());
 }
+
+/// A red item of an agent that was retired afterwards; gives the instant of the red.
+fn red_then_retired() -> (Rig, UnixMillis) {
+    let (mut rig, mut agent) = connected();
+    for load in [1.0, 20.0, 20.0, 20.0] {
+        rig.pass(1000);
+        let message = agent.message(rig.at, &[load]);
+        rig.turn(vec![message]);
+    }
+    let red_at = rig.at;
+    for _ in 0..4 {
+        rig.pass(1000);
+        let message = agent.message(rig.at, &[1.0]);
+        rig.turn(vec![message]);
+    }
+    rig.turn(vec![Message::Disconnected { stream: Arc::clone(&agent.stream), goodbye: Some("bye".to_owned()) }]);
+    rig.pass(1000);
+    let act = Act::RetireAgent { agent: agent.id, reason: String::new() };
+    let command = Command { author: "op".to_owned(), act };
+    rig.turn(vec![Message::Command { command, reply: oneshot::channel().0 }]);
+    (rig, red_at)
+}
+
+#[test]
+fn an_item_that_the_board_shows_no_more_is_explained_as_it_stood() {
+    let (rig, red_at) = red_then_retired();
+    assert_eq!(rig.level(), None, "its agent is retired");
+    let then = crate::explain::prove(&rig.shared, "host/web1:busy", Some(red_at)).unwrap();
+    assert_eq!((then.item.level, then.item.value, then.item.incident), (Level::Red, Some(20.0), Some(1)));
+    assert!(then.ledger.iter().any(|line| line.transition == "raised"), "{:?}", then.ledger);
+    let before = crate::explain::prove(&rig.shared, "host/web1:busy", Some(red_at.shifted(-3000))).unwrap();
+    assert_eq!((before.item.level, before.item.incident, before.ledger.len()), (Level::Green, None, 0));
+}
+
+#[test]
+fn proofs_of_the_future_and_of_unknown_items_are_refused() {
+    let (rig, red_at) = red_then_retired();
+    let prove = |item: &str, at| crate::explain::prove(&rig.shared, item, Some(at)).unwrap_err();
+    assert_eq!(prove("host/web1:busy", rig.at.shifted(1)), crate::handle::HandleError::Future);
+    for unknown in ["host/web2:busy", "host/web1:idle", "host/web1:busy{a=\"b\"}", "busy", ""] {
+        let error = prove(unknown, red_at);
+        assert!(matches!(error, crate::handle::HandleError::NotFound(_)), "{unknown}: {error}");
+    }
+    let error = prove("host/web1:busy", START.shifted(-1));
+    assert!(error.to_string().contains("nothing is kept of that instant"), "{error}");
+}
+
+#[test]
+fn incidents_that_were_over_long_ago_go_with_their_ledger_and_open_ones_stay() {
+    let (rig, red_at) = red_then_retired();
+    let rows = |rig: &Rig| restore::engine_rows(&*rig.store).unwrap();
+    let n_rows = |rig: &Rig, table| rows(rig).iter().filter(|row| row.table == table).count();
+    assert!(n_rows(&rig, Table::Incidents) == 1 && n_rows(&rig, Table::Ledger) > 0);
+    let sweep = |rig: &Rig, now: UnixMillis| {
+        let mut commit = Commit::default();
+        records::find(&*rig.store, now, now - Millis::from_mins(60)).unwrap().into_commit(&mut commit);
+        rig.store.commit(&commit).unwrap();
+    };
+    let year = red_at + records::INCIDENTS_AGE;
+    sweep(&rig, year);
+    assert_eq!(n_rows(&rig, Table::Incidents), 1, "not older than that yet");
+    assert_eq!(n_rows(&rig, Table::Rulesets), 1, "the rules in force stay, however old");
+    sweep(&rig, year + Millis::from_secs(10));
+    assert_eq!((n_rows(&rig, Table::Incidents), n_rows(&rig, Table::Ledger)), (0, 0));
+    let (mut open, mut agent) = connected();
+    for load in [20.0, 20.0, 20.0] {
+        open.pass(1000);
+        let message = agent.message(open.at, &[load]);
+        open.turn(vec![message]);
+    }
+    sweep(&open, open.at + records::INCIDENTS_AGE + records::INCIDENTS_AGE);
+    assert_eq!(n_rows(&open, Table::Incidents), 1, "it is red still");
+}
+
+#[test]
+fn the_board_shows_values_that_move_within_a_quiet_band() {
+    let (mut rig, mut agent) = connected();
+    for load in [1.0, 2.0, 3.0] {
+        rig.pass(1000);
+        let message = agent.message(rig.at, &[load]);
+        rig.turn(vec![message]);
+    }
+    let board = rig.shared.board();
+    let item = board.item("host/web1:busy").unwrap();
+    assert_eq!((item.value, item.why.as_str()), (Some(3.0), "3; amber is > 5, red is > 10"));
+}
