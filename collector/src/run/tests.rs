@@ -1,6 +1,7 @@
 //! The collector put together over a memory store, and what its signals do.
 
 use super::*;
+use crate::handle::HandleError;
 use crate::store::memory::MemoryStore;
 use signalbox_proto::clock::ManualClock;
 use std::pin::pin;
@@ -72,4 +73,19 @@ async fn a_reload_that_waits_keeps_no_end_waiting() {
     let outcome = tokio::time::timeout(PATIENCE, waiting).await.expect("the end is noticed");
     assert_eq!(outcome, Some(Ok(())));
     drop(request);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_proof_and_a_check_that_get_no_place_among_queries_say_so() {
+    let (clock, store) = (Arc::new(ManualClock::default()), Arc::new(MemoryStore::default()));
+    let shared = Arc::new(Shared::new(clock, store, Telemetry::default()));
+    let n_places = u32::try_from(shared.queries().available_permits()).unwrap();
+    let taken = shared.queries().acquire_many(n_places).await.unwrap();
+    let proof = || crate::explain::run(Arc::clone(&shared), "host/web1:busy".to_owned(), None);
+    let check = || crate::explain::check_rules(Arc::clone(&shared), std::collections::BTreeMap::new());
+    assert_eq!(proof().await.unwrap_err(), HandleError::Busy);
+    assert!(check().await.findings.iter().any(|finding| finding.error), "an empty report would say that all is well");
+    drop(taken);
+    assert!(matches!(proof().await.unwrap_err(), HandleError::NotFound(_)));
+    assert!(check().await.findings.iter().all(|finding| !finding.error));
 }
