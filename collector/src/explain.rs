@@ -16,7 +16,7 @@ use signalbox_engine::config;
 use signalbox_engine::decision::Table;
 use signalbox_engine::event::SeriesId;
 use signalbox_engine::explain::{
-    Extent, Facts, Found, Located, META_KEY, RestoreError, explain, gather, item_id, readings, rules_version,
+    Extent, Facts, Found, Located, META_KEY, RestoreError, Rows, explain, gather, item_id, readings, rules_version,
     ruleset_source,
 };
 use signalbox_engine::rule::Ruleset;
@@ -33,8 +33,6 @@ use tokio::sync::OwnedSemaphorePermit;
 const SAMPLES: usize = 120;
 /// How far back they are looked for.
 const SAMPLES_SPAN: Millis = Millis::from_mins(60);
-
-type Rows = Vec<(Table, Vec<u8>, Vec<u8>)>;
 
 /// Items that are named when several match.
 const CANDIDATES_MAX: usize = 10;

@@ -46,7 +46,7 @@ pub struct Facts<'a> {
     /// The ruleset in force then, parsed from its row ([`ruleset_source`]).
     pub ruleset: Arc<Ruleset>,
     /// Rows as they were then ([`gather`]); more than needed does no harm.
-    pub rows: Vec<(Table, Vec<u8>, Vec<u8>)>,
+    pub rows: Rows,
     /// Samples of the series up to then, oldest first.
     pub samples: &'a [(UnixMillis, f64)],
 }
@@ -76,8 +76,10 @@ pub enum Extent {
     Prefix,
 }
 
-/// Rows as the store gives them: key and value.
+/// Rows of a table as the store gives them: key and value.
 pub type Found = Vec<(Vec<u8>, Vec<u8>)>;
+/// Rows of several tables: table, key and value.
+pub type Rows = Vec<(Table, Vec<u8>, Vec<u8>)>;
 
 /// Collects the rows that an explanation of one item is made of, and no others:
 /// what an explanation costs does not grow with the number of items.
@@ -87,7 +89,7 @@ pub type Found = Vec<(Vec<u8>, Vec<u8>)>;
 pub fn gather<E: From<RestoreError>>(
     item: &Located,
     mut read: impl FnMut(Table, &[u8], Extent) -> Result<Found, E>,
-) -> Result<Vec<(Table, Vec<u8>, Vec<u8>)>, E> {
+) -> Result<Rows, E> {
     let mut rows = Vec::new();
     let mut take = |table: Table, key: &[u8], extent: Extent| -> Result<Option<Vec<u8>>, E> {
         let found = read(table, key, extent)?;

@@ -16,7 +16,7 @@ fn started(entities: &str) -> Engine {
     let files = BTreeMap::from([("entities.yaml".to_owned(), entities.to_owned())]);
     let (rules, findings) = signalbox_engine::config::parse(&files);
     let rules = Arc::new(rules.unwrap_or_else(|| panic!("{findings:?}")));
-    let mut engine = Engine::restore([]).unwrap();
+    let mut engine = Engine::restore([]).expect("no rows are no fault");
     let events = [Event::CollectorStarted, Event::Rules(rules)].map(|event| Stamped { at: START, event });
     let decision = engine.decide(&events);
     engine.adopt(decision);
