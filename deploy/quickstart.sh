@@ -16,12 +16,12 @@ usage: deploy/quickstart.sh [--detach | --stop] [--data DIR] [--http PORT] [--gr
   --detach     builds, starts, returns once the board shows real levels
   --stop       ends what an earlier call left running in DIR
   --data DIR   where everything lives (default: ${XDG_DATA_HOME:-$HOME/.local/share}/signalbox)
-  --http PORT  page and API (default 8440)
-  --grpc PORT  agents (default 8441)
+  --http PORT  page and API (default 8440, then what DIR/collector.yaml says)
+  --grpc PORT  agents (default 8441, likewise)
 EOF
 }
 
-data="${XDG_DATA_HOME:-$HOME/.local/share}/signalbox" mode=show http=8440 grpc=8441
+data="${XDG_DATA_HOME:-$HOME/.local/share}/signalbox" mode=show http='' grpc=''
 while [ $# -gt 0 ]; do
   case "$1" in
     --detach) mode=detach ;;
@@ -36,6 +36,14 @@ while [ $# -gt 0 ]; do
   shift
 done
 [ -n "$data" ] || { echo "error: --data is empty: name a folder" >&2; exit 64; }
+# An earlier call has written its ports down; a port that is given replaces them.
+port_kept() { # KEY DEFAULT
+  local port
+  port=$(sed -n "s|^$1: *127\.0\.0\.1:\([0-9][0-9]*\).*|\1|p" "$data/collector.yaml" 2>/dev/null | tail -n 1) || true
+  echo "${port:-$2}"
+}
+[ -n "$http" ] || http=$(port_kept listen_http 8440)
+[ -n "$grpc" ] || grpc=$(port_kept listen_grpc 8441)
 case "$http$grpc" in *[!0-9]*) die "ports are numbers: --http $http --grpc $grpc" ;; esac
 
 # A pid file names a process only while that process runs our binary.
@@ -74,8 +82,12 @@ mkdir -p "$data"/{run,log,rules,collector,agent}
 chmod 700 "$data"
 # Defaults are ours and renewed; what you add to rules/ beside them stays yours.
 cp deploy/rules/*.yaml "$data/rules/"
-[ -e "$data/collector.yaml" ] || sed "s|@DATA@|$data|g" deploy/examples/quickstart-collector.yaml > "$data/collector.yaml"
-[ -e "$data/agent.yaml" ] || sed "s|@DATA@|$data|g" deploy/examples/quickstart-agent.yaml > "$data/agent.yaml"
+for file in collector agent; do
+  [ -e "$data/$file.yaml" ] || sed "s|@DATA@|$data|g" "deploy/examples/quickstart-$file.yaml" > "$data/$file.yaml"
+done
+# What is started by hand from these files meets the same ports.
+sed -i "s|^listen_http:.*|listen_http: 127.0.0.1:$http|; s|^listen_grpc:.*|listen_grpc: 127.0.0.1:$grpc|" "$data/collector.yaml"
+sed -i "s|^collector:.*|collector: http://127.0.0.1:$grpc|" "$data/agent.yaml"
 
 start_one() { # NAME COMMAND...
   local name=$1

@@ -39,6 +39,10 @@ const CLOCK_STEP_MIN_MS: i64 = 2000;
 /// A live epoch with a backlog older than this when a stream opens becomes backlog,
 /// and the agent turns to a new one.
 const BACKLOG_MIN: Millis = Millis(5000);
+/// Backlog epochs over which no more are begun: a collector that opens streams and
+/// refuses what comes on them would else be the cause of one at each attempt, until
+/// Hello names more than it may.
+const BACKLOG_EPOCHS_MAX: usize = 32;
 /// A heartbeat may go so much early, so that it shares the wake-up of a look.
 const HEARTBEAT_SLACK: Millis = Millis(1000);
 /// Room that a batch leaves in a message for its head.
@@ -246,6 +250,7 @@ impl<T: Transport> Agent<T> {
     fn is_behind(&self, at: Instant) -> bool {
         let oldest = self.spool.oldest_unacked(self.batcher.epoch());
         oldest.is_some_and(|oldest| at.wall.since(oldest) > BACKLOG_MIN)
+            && self.spool.epochs().len() < BACKLOG_EPOCHS_MAX
     }
 
     fn dial_if_due(&mut self, at: Instant) {
@@ -324,10 +329,7 @@ impl<T: Transport> Agent<T> {
                 self.last_refusal = why;
                 self.hang_up(at.mono);
             }
-            Incoming::Message(message) => {
-                self.backoff.reset();
-                self.said(message, at);
-            }
+            Incoming::Message(message) => self.said(message, at),
         }
     }
 
@@ -341,9 +343,11 @@ impl<T: Transport> Agent<T> {
 
     fn opened(&mut self, at: Instant) {
         let Connection::Dialling { listed } = std::mem::replace(&mut self.connection, Connection::Open) else { return };
-        tracing::info!(n_backlog = self.spool.n_backlog(), "connected to the collector");
         self.transport.opened();
-        self.last_refusal.clear();
+        // A stream that opens may still be refused, each time anew: said once.
+        if self.last_refusal.is_empty() {
+            tracing::info!(n_backlog = self.spool.n_backlog(), "connected to the collector");
+        }
         if self.announced.is_some() || self.is_behind(at) {
             self.begin_epoch(at);
         }
@@ -351,11 +355,22 @@ impl<T: Transport> Agent<T> {
         self.heartbeat_due = at.mono + Millis(HEARTBEAT_MS);
     }
 
+    /// The collector takes batches: whatever it refused before is over.
+    fn is_taken(&mut self) {
+        self.backoff.reset();
+        if !self.last_refusal.is_empty() {
+            self.last_refusal.clear();
+            tracing::info!(n_backlog = self.spool.n_backlog(), "connected to the collector, it takes batches again");
+        }
+    }
+
     fn said(&mut self, message: FromCollector, at: Instant) {
         match message {
             FromCollector::Ack { epoch, seq } => {
                 self.counters.acks_total.fetch_add(1, Relaxed);
-                self.sender.acknowledged(epoch, seq, &mut self.spool);
+                if self.sender.acknowledged(epoch, seq, &mut self.spool) {
+                    self.is_taken();
+                }
             }
             FromCollector::Throttle { pause, reason } => {
                 tracing::warn!(pause_ms = pause.0, reason, "collector asked for a pause");

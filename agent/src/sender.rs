@@ -166,15 +166,17 @@ impl Sender {
     }
 
     /// The collector has `epoch` durably up to `seq`; the first time on a stream,
-    /// the epoch resumes there.
-    pub(crate) fn acknowledged(&mut self, epoch: u64, seq: u64, spool: &mut Spool) {
+    /// the epoch resumes there. True when it took something that this stream sent:
+    /// the answer to Hello alone is no sign that it will.
+    pub(crate) fn acknowledged(&mut self, epoch: u64, seq: u64, spool: &mut Spool) -> bool {
         let resume = self.stream.as_mut().is_some_and(|stream| stream.awaited.remove(&epoch));
+        let is_progress = !resume && seq > spool.acked(epoch);
         spool.acknowledge(epoch, seq, resume);
-        let Some(stream) = &mut self.stream else { return };
+        let Some(stream) = &mut self.stream else { return false };
         stream.answered = true;
         stream.oldest_unanswered(spool);
         if !resume {
-            return;
+            return is_progress;
         }
         let last = spool.last_seq(epoch).unwrap_or(0);
         let outstanding = last > seq;
@@ -189,6 +191,7 @@ impl Sender {
         } else if outstanding {
             stream.backlog.insert(epoch, spool.cursor_after(epoch, seq));
         }
+        false
     }
 
     /// The collector asked for a pause: no batch goes, heartbeats still do.

@@ -1,24 +1,27 @@
 //! The proof of a verdict: stored facts for the engine, which explains them.
 //!
-//! Engine rows as they stood at the instant, the rules that were in force then and
-//! the samples up to it. Of the running engine only the item's name is used: which
-//! series it means, and which rule.
+//! The rules that were in force at the instant say which series the item's id means;
+//! engine rows as they stood then and the samples up to it are the facts. Only the
+//! rows of this item are read, each by its key.
 
 use crate::config::refusal;
 use crate::handle::HandleError;
 use crate::query::{QueryLimits, Reader};
 use crate::shared::Shared;
-use crate::store::{Commit, Family, KeyValue, Stats, Store, StoreError, Visit, after_prefix, keys};
+use crate::store::{Family, Store, after_prefix, keys};
+use crate::writer::EXPLAINED;
 use crate::writer::intake::HOST;
-use crate::writer::restore::engine_rows_at;
 use signalbox_engine::board::Board;
 use signalbox_engine::config;
 use signalbox_engine::decision::Table;
 use signalbox_engine::event::SeriesId;
-use signalbox_engine::explain::{Facts, Located, explain, rules_version, ruleset_source};
+use signalbox_engine::explain::{
+    Extent, Facts, Found, Located, META_KEY, RestoreError, Rows, explain, gather, item_id, readings, rules_version,
+    ruleset_source,
+};
 use signalbox_engine::rule::Ruleset;
 use signalbox_proto::api::{Explanation, Finding, Item, RulesReport};
-use signalbox_proto::names::{AgentId, Labels};
+
 use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::SeriesId as StoredId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -31,12 +34,10 @@ const SAMPLES: usize = 120;
 /// How far back they are looked for.
 const SAMPLES_SPAN: Millis = Millis::from_mins(60);
 
-type Rows = Vec<(Table, Vec<u8>, Vec<u8>)>;
-
 /// Items that are named when several match.
 const CANDIDATES_MAX: usize = 10;
 
-/// How long a proof or a check may wait for its turn, and how long a proof may read.
+/// How long a proof or a check may wait for its turn.
 const TIMEOUT: Millis = Millis::from_secs(30);
 
 /// A place among all that read on blocking threads, queries included.
@@ -46,92 +47,64 @@ async fn permit(shared: &Shared) -> Result<OwnedSemaphorePermit, HandleError> {
     permit.map_err(|_| HandleError::Busy)?.map_err(|_| HandleError::Busy)
 }
 
-/// Reads of the store that end at a deadline, since a blocking thread cannot be
-/// stopped from outside.
-struct Timed<'a> {
-    shared: &'a Shared,
-    /// On the monotonic clock.
-    deadline: Millis,
-}
-
-impl Timed<'_> {
-    fn is_over(&self) -> bool {
-        self.shared.clock().mono() > self.deadline
-    }
-}
-
-impl Store for Timed<'_> {
-    fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
-        self.shared.store().commit(commit)
-    }
-
-    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        self.shared.store().get(family, key)
-    }
-
-    fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
-        let mut is_over = false;
-        let mut timed = |key: &[u8], value: &[u8]| {
-            is_over = self.is_over();
-            if is_over { ControlFlow::Break(()) } else { visit(key, value) }
-        };
-        self.shared.store().scan(family, from, to, &mut timed)?;
-        if is_over {
-            let why = format!("it took longer than {TIMEOUT}");
-            return Err(StoreError::Failed { what: "read what was known then".to_owned(), why });
-        }
-        Ok(())
-    }
-
-    fn last(&self, family: Family, from: &[u8], to: &[u8]) -> Result<Option<KeyValue>, StoreError> {
-        self.shared.store().last(family, from, to)
-    }
-
-    fn reopen(&self) -> Result<(), StoreError> {
-        self.shared.store().reopen()
-    }
-
-    fn stats(&self) -> Stats {
-        self.shared.store().stats()
-    }
-}
-
 /// Explains on a blocking thread.
 pub(crate) async fn run(shared: Arc<Shared>, item: String, at: Option<UnixMillis>) -> Result<Explanation, HandleError> {
     let permit = permit(&shared).await?;
     let task = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        let at = at.unwrap_or_else(|| shared.now());
-        let located = locate(&shared, &item)?;
-        let store = Timed { shared: &shared, deadline: shared.clock().mono() + TIMEOUT };
-        let late = |error| if store.is_over() { HandleError::TimedOut(TIMEOUT) } else { error };
-        let rows = rows_at(&store, at).map_err(late)?;
-        let ruleset = rules_of(&store, &rows)?;
-        let samples = samples(&shared, &located, at)?;
-        let facts = Facts { at, item: &located, ruleset, rows, samples: &samples };
-        explain(facts).map_err(|error| HandleError::NotFound(error.to_string()))
+        prove(&shared, &item, at)
     });
     task.await.map_err(|error| HandleError::Store(error.to_string()))?
+}
+
+/// The proof, from the store.
+pub(crate) fn prove(shared: &Shared, item: &str, at: Option<UnixMillis>) -> Result<Explanation, HandleError> {
+    let now = shared.now();
+    let at = at.unwrap_or(now);
+    if at > now {
+        return Err(HandleError::Future);
+    }
+    let past = Past { store: &**shared.store(), at };
+    let ruleset = past.rules()?;
+    let located = locate(shared, &ruleset, item)?;
+    let rows = gather(&located, |table, key, extent| past.read(table, key, extent))?;
+    let samples = samples(shared, &located, at)?;
+    let facts = Facts { at, item: &located, ruleset, rows, samples: &samples };
+    explain(facts).map_err(|error| HandleError::NotFound(error.to_string()))
+}
+
+impl From<RestoreError> for HandleError {
+    fn from(error: RestoreError) -> HandleError {
+        store_error(error)
+    }
 }
 
 fn store_error(error: impl ToString) -> HandleError {
     HandleError::Store(error.to_string())
 }
 
-/// The series and rule of an item that the board knows: by its whole id, or by a
-/// part that only one has.
-fn locate(shared: &Shared, id: &str) -> Result<Located, HandleError> {
-    let absent = || HandleError::NotFound(format!("there is no item {id:?}"));
+/// The series and rule of an item: by its whole id, whether the board shows it now
+/// or not, or by a part that only one item of the board has.
+fn locate(shared: &Shared, rules: &Ruleset, id: &str) -> Result<Located, HandleError> {
+    if let Some(located) = exact(shared, rules, id) {
+        return Ok(located);
+    }
     let board = shared.board();
-    let item = match board.item(id) {
-        Some(item) => item,
-        None => only_one(&board, id)?,
-    };
-    let pairs: Vec<_> = item.labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
-    let labels = Labels::series(&item.metric, &pairs).map_err(|_| absent())?;
-    let series = shared.index().get(&labels).ok_or_else(absent)?;
-    let agent = labels.get(HOST).and_then(|host| AgentId::parse(host).ok()).ok_or_else(absent)?;
-    Ok(Located { agent, series: SeriesId(series.0), labels: Arc::new(labels), rule: item.rule.clone() })
+    let whole = &only_one(&board, id)?.id;
+    exact(shared, rules, whole)
+        .ok_or_else(|| HandleError::NotFound(format!("the rules that were in force then had no item {whole:?}")))
+}
+
+/// The stored series that a rule makes this item of.
+fn exact(shared: &Shared, rules: &Ruleset, id: &str) -> Option<Located> {
+    readings(rules, id).into_iter().find_map(|(agent, rule)| {
+        let index = shared.index();
+        let (ids, _) = index.select(&rule.selector.narrowed(HOST, agent.as_str()), usize::MAX);
+        let mut series = ids.into_iter().filter_map(|series| Some((series, index.labels(series)?)));
+        let (series, labels) = series.find(|(_, labels)| item_id(&agent, rule, labels) == id)?;
+        let (labels, rule) = (Arc::new(labels), rule.id.clone());
+        Some(Located { agent, series: SeriesId(series.0), labels, rule })
+    })
 }
 
 /// The item whose id holds this text, or why there is not just one.
@@ -150,30 +123,74 @@ fn only_one<'b>(board: &'b Board, part: &str) -> Result<&'b Item, HandleError> {
     }
 }
 
-/// Rows of verdicts as they stood; those that are only added to carry their instant.
-fn rows_at(store: &dyn Store, at: UnixMillis) -> Result<Rows, HandleError> {
-    let stood = engine_rows_at(store, at).map_err(store_error)?;
-    let mut rows: Rows = stood.into_iter().filter_map(|row| Some((row.table, row.key, row.value?))).collect();
-    for table in [Table::Ledger, Table::Feeds] {
-        let prefix = keys::state(table, &[]);
-        let mut visit = |key: &[u8], value: &[u8]| {
-            rows.push((table, key[prefix.len()..].to_vec(), value.to_vec()));
-            ControlFlow::Continue(())
-        };
-        store.scan(Family::State, &prefix, &after_prefix(&prefix), &mut visit).map_err(store_error)?;
-    }
-    Ok(rows)
+/// The store as it stood at an instant.
+struct Past<'a> {
+    store: &'a dyn Store,
+    at: UnixMillis,
 }
 
-/// The rules that were in force when these rows stood.
-fn rules_of(store: &dyn Store, rows: &Rows) -> Result<Arc<Ruleset>, HandleError> {
-    let nothing = || HandleError::NotFound("nothing is kept of that instant".to_owned());
-    let version = rules_version(rows).map_err(store_error)?.ok_or_else(nothing)?;
-    let key = keys::state(Table::Rulesets, version.as_bytes());
-    let row = store.get(Family::State, &key).map_err(store_error)?.ok_or_else(nothing)?;
-    let source = ruleset_source(&version, &row).map_err(store_error)?;
-    let (rules, _) = config::parse(&source);
-    rules.map(Arc::new).ok_or_else(|| store_error("the rules of that instant are refused by this version"))
+impl Past<'_> {
+    /// Rows of a table. Verdicts have versions; lines of the ledger carry their own
+    /// instant, and a feed's row says only which check samples a series.
+    fn read(&self, table: Table, key: &[u8], extent: Extent) -> Result<Found, HandleError> {
+        if !EXPLAINED.contains(&table) {
+            return self.standing(table, key);
+        }
+        match extent {
+            Extent::Row => {
+                let (from, to) = (keys::history_of(table, key), keys::history(table, key, self.at.shifted(1)));
+                let version = self.store.last(Family::History, &from, &to).map_err(store_error)?;
+                Ok(version.and_then(|(_, row)| Some((key.to_vec(), present(&row)?))).into_iter().collect())
+            }
+            Extent::Prefix => self.versions(table, key),
+        }
+    }
+
+    fn standing(&self, table: Table, prefix: &[u8]) -> Result<Found, HandleError> {
+        let mut rows = Found::new();
+        let from = keys::state(table, prefix);
+        let mut visit = |key: &[u8], value: &[u8]| {
+            rows.push((key[1..].to_vec(), value.to_vec()));
+            ControlFlow::Continue(())
+        };
+        self.store.scan(Family::State, &from, &after_prefix(&from), &mut visit).map_err(store_error)?;
+        Ok(rows)
+    }
+
+    /// The version in force of every row of a small table.
+    fn versions(&self, table: Table, prefix: &[u8]) -> Result<Found, HandleError> {
+        let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
+        let all = [table as u8];
+        let mut visit = |key: &[u8], value: &[u8]| {
+            if let Some((row, from)) = keys::parse_history(key)
+                && from <= self.at
+                && let Some(own) = keys::row_key(row).filter(|own| own.starts_with(prefix))
+            {
+                rows.insert(own.to_vec(), value.to_vec());
+            }
+            ControlFlow::Continue(())
+        };
+        self.store.scan(Family::History, &all, &after_prefix(&all), &mut visit).map_err(store_error)?;
+        Ok(rows.into_iter().filter_map(|(key, row)| Some((key, present(&row)?))).collect())
+    }
+
+    /// The rules that were in force.
+    fn rules(&self) -> Result<Arc<Ruleset>, HandleError> {
+        let nothing = || HandleError::NotFound("nothing is kept of that instant".to_owned());
+        let meta = self.read(Table::Meta, META_KEY, Extent::Row)?.into_iter();
+        let meta: Rows = meta.map(|(key, value)| (Table::Meta, key, value)).collect();
+        let version = rules_version(&meta).map_err(store_error)?.ok_or_else(nothing)?;
+        let key = keys::state(Table::Rulesets, version.as_bytes());
+        let row = self.store.get(Family::State, &key).map_err(store_error)?.ok_or_else(nothing)?;
+        let source = ruleset_source(&version, &row).map_err(store_error)?;
+        let (rules, _) = config::parse(&source);
+        rules.map(Arc::new).ok_or_else(|| store_error("the rules of that instant are refused by this version"))
+    }
+}
+
+/// The row of a version; none when it was removed then.
+fn present(version: &[u8]) -> Option<Vec<u8>> {
+    version.strip_prefix(&[1]).map(<[u8]>::to_vec)
 }
 
 fn samples(shared: &Shared, item: &Located, at: UnixMillis) -> Result<Vec<(UnixMillis, f64)>, HandleError> {

@@ -14,7 +14,7 @@ use signalbox_engine::decision::Answer;
 use signalbox_engine::event::{Act, DeliveryOutcome};
 use signalbox_proto::api::{AuditEntry, AuditVerdict, Explanation, Finding, QueryAnswer, RulesReport};
 use signalbox_proto::selector::Selector;
-use signalbox_proto::units::{Millis, UnixMillis};
+use signalbox_proto::units::UnixMillis;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thiserror::Error;
@@ -37,9 +37,9 @@ pub enum HandleError {
     /// There is no such item, or nothing was known about it then (HTTP 404).
     #[error("{0}")]
     NotFound(String),
-    /// Reading took longer than it may (HTTP 503).
-    #[error("it took longer than {0}")]
-    TimedOut(Millis),
+    /// A proof is asked of an instant that has not come (HTTP 400).
+    #[error("that instant lies in the future: nothing is known of it")]
+    Future,
     /// The store could not be read (HTTP 500).
     #[error("read the store: {0}")]
     Store(String),
@@ -173,7 +173,7 @@ impl Handle {
     /// The proof of a verdict at an instant (none: now), from stored facts alone.
     ///
     /// # Errors
-    /// [`HandleError::NotFound`], [`HandleError::Busy`], [`HandleError::TimedOut`] or
+    /// [`HandleError::NotFound`], [`HandleError::Future`], [`HandleError::Busy`] or
     /// [`HandleError::Store`].
     pub async fn explain(&self, item: String, at: Option<UnixMillis>) -> Result<Explanation, HandleError> {
         crate::explain::run(Arc::clone(&self.shared), item, at).await

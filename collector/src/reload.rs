@@ -1,6 +1,8 @@
 //! Rules, entities, routes and channels: read together, in force together, or not
 //! at all.
 
+mod wording;
+
 use crate::config::{self, Config};
 use crate::handle::HandleError;
 use crate::notify::{self, Notifiers};
@@ -59,8 +61,7 @@ pub(crate) async fn run(
                 None
             }
             Err(findings) => {
-                let first = findings.iter().find(|finding| finding.error).map_or("", |finding| &finding.message);
-                Some(format!("the last reload was refused, the old configuration is in force: {first}"))
+                Some(format!("reload refused: {}; the old configuration is in force", wording::first_error(findings)))
             }
         };
         shared.set_problem(Problem::Reload, text);
@@ -102,3 +103,6 @@ pub(crate) async fn put_in_force(shared: &Shared, inbox: &Inbox, checked: &Check
         HandleError::StoreFull
     })
 }
+
+#[cfg(test)]
+mod order;

@@ -354,3 +354,6 @@ fn tell_systemd(state: sd_notify::NotifyState<'_>) {
         tracing::warn!(%error, "systemd was not told");
     }
 }
+
+#[cfg(test)]
+mod tests;

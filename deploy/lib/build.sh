@@ -12,7 +12,8 @@ ROCKSDB_OBJECTS=343
 # Measured on two cores with nothing in the cache.
 COLD_BUILD_MINUTES=30
 
-say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
+# Bold on a terminal only: in a file or a pipe the codes would be noise.
+say() { if [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; then printf '\033[1m==>\033[0m %s\n' "$*"; else printf '==> %s\n' "$*"; fi; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 as_root() {

@@ -37,6 +37,10 @@ pub struct Status {
     pub version: String,
     /// Worst level of all entities shown; grey items do not count.
     pub level: Level,
+    /// Nothing is known to be bad, but something or everything is unknown: the whole
+    /// is grey and not green. Missing in answers of older collectors.
+    #[serde(default)]
+    pub grey: bool,
     /// How many items stand where.
     pub counts: Counts,
     /// Entities, worst first.

@@ -21,6 +21,7 @@ pub mod columns;
 pub mod join;
 pub mod limits;
 pub mod names;
+pub mod near;
 pub mod samples;
 pub mod selector;
 pub mod status;

@@ -114,6 +114,14 @@ impl Selector {
         self.matchers.iter().all(|matcher| matcher.test.accepts(labels.get(&matcher.label).unwrap_or("")))
     }
 
+    /// The same selector with one more condition: the label has this value.
+    #[must_use]
+    pub fn narrowed(&self, label: &str, value: &str) -> Selector {
+        let mut matchers = self.matchers.clone();
+        matchers.push(Matcher { label: label.to_owned(), test: Test::Is(value.to_owned()) });
+        Selector { matchers }
+    }
+
     /// The conditions.
     pub fn matchers(&self) -> &[Matcher] {
         &self.matchers

@@ -249,9 +249,17 @@ impl Agent {
     /// # Errors
     /// When the program cannot be started.
     pub fn start(folder: &Path, config: &str) -> Result<Agent> {
+        Agent::start_in(folder, config, &[])
+    }
+
+    /// As [`Agent::start`], with these variables in its environment until its end.
+    ///
+    /// # Errors
+    /// As [`Agent::start`].
+    pub fn start_in(folder: &Path, config: &str, environment: &[(&str, &Path)]) -> Result<Agent> {
         fs::create_dir_all(folder)?;
         fs::write(folder.join("agent.yaml"), format!("data_dir: {}/data\n{config}\n", folder.display()))?;
-        Ok(Agent { process: spawn_agent(folder)?, folder: folder.to_owned() })
+        Ok(Agent { process: spawn_agent(folder, environment)?, folder: folder.to_owned() })
     }
 
     /// Starts it again after its end, on the same folder.
@@ -259,14 +267,14 @@ impl Agent {
     /// # Errors
     /// As [`Agent::start`].
     pub fn restart(&mut self) -> Result<()> {
-        self.process = spawn_agent(&self.folder)?;
+        self.process = spawn_agent(&self.folder, &[])?;
         Ok(())
     }
 }
 
-fn spawn_agent(folder: &Path) -> Result<Process> {
+fn spawn_agent(folder: &Path, environment: &[(&str, &Path)]) -> Result<Process> {
     let mut command = Command::new(binary("AGENT_BIN", "agent", "signalbox-agent")?);
-    command.arg("run").arg("--config").arg(folder.join("agent.yaml"));
+    command.arg("run").arg("--config").arg(folder.join("agent.yaml")).envs(environment.iter().copied());
     Process::start("agent", &mut command, &folder.join("agent.log"))
 }
 

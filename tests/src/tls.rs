@@ -75,7 +75,9 @@ pub fn client_config(ca_pem: &str, identity: Option<&Identity>) -> Result<Client
 pub async fn stream(port: u16, config: ClientConfig) -> std::io::Result<TlsStream<TcpStream>> {
     let tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await?;
     tcp.set_nodelay(true)?;
-    TlsConnector::from(Arc::new(config)).connect(ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST)), tcp).await
+    TlsConnector::from(Arc::new(config))
+        .connect(ServerName::from(std::net::IpAddr::from(Ipv4Addr::LOCALHOST)), tcp)
+        .await
 }
 
 /// A channel over TLS to a loopback port. In TLS 1.3 a client certificate that is

@@ -94,6 +94,9 @@ struct Collector {
     poison: Option<(u64, u64)>,
     /// Calls each Hello malformed.
     refuses_hello: bool,
+    /// Answers Hello, and ends the stream at the first batch.
+    takes_nothing: bool,
+    n_dialled: u64,
 }
 
 impl Collector {
@@ -114,6 +117,7 @@ impl Collector {
     fn serve(&mut self, transport: &MemoryTransport) {
         for (_, remote) in transport.dialled.borrow_mut().drain(..) {
             if self.up {
+                self.n_dialled += 1;
                 remote.incoming.try_send(Incoming::Opened).unwrap();
                 self.reading.clear();
                 self.remote = Some(remote);
@@ -128,6 +132,11 @@ impl Collector {
                         self.say(FromCollector::Ack { epoch, seq: self.mark(epoch) });
                     }
                     self.hellos.push(hello);
+                }
+                FromAgent::Batch(_) if self.takes_nothing => {
+                    let why = "ResourceExhausted: over 256 epochs of one agent are open".to_owned();
+                    let remote = self.remote.take().unwrap();
+                    remote.incoming.try_send(Incoming::Closed(Ended::Lost(why))).unwrap();
                 }
                 FromAgent::Batch(batch) if self.poison == Some((batch.epoch, batch.seq)) => self.refuse(),
                 FromAgent::Batch(batch) => self.take(&batch),
@@ -387,6 +396,48 @@ fn a_refused_hello_costs_no_batch() {
     world.run(60);
     world.stored_exactly_once(200);
     assert_eq!(n_refused(&world), 0);
+}
+
+/// Lines of the log while `act` runs.
+fn logged(act: impl FnOnce()) -> Vec<String> {
+    #[derive(Clone, Default)]
+    struct Lines(Arc<std::sync::Mutex<Vec<u8>>>);
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let lines = Lines::default();
+    let writer = lines.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    tracing::subscriber::with_default(subscriber, act);
+    let bytes = lines.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn a_refusal_that_repeats_is_told_once_and_tried_less_and_less_often() {
+    let mut world = world();
+    world.run(10);
+    world.collector.takes_nothing = true;
+    world.collector.n_dialled = 0;
+    let lines = logged(|| world.run(600));
+    let told = lines.iter().filter(|line| line.contains("over 256 epochs")).count();
+    assert_eq!(told, 1, "{lines:?}");
+    assert!(
+        !lines.iter().any(|line| line.contains("connected to the collector") && line.contains("INFO")),
+        "{lines:?}"
+    );
+    // Waits are drawn from 0 to 10 s: 120 of them in 600 s, give or take.
+    assert!(world.collector.n_dialled < 200, "{} attempts in 600 s", world.collector.n_dialled);
+    world.collector.takes_nothing = false;
+    let lines = logged(|| world.run(60));
+    assert_eq!(lines.iter().filter(|line| line.contains("takes batches again")).count(), 1, "{lines:?}");
+    world.stored_exactly_once(600);
 }
 
 #[test]

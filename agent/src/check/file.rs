@@ -6,10 +6,12 @@
 
 use crate::check::CheckError;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use signalbox_proto::units::Millis;
 use std::cell::RefCell;
 use std::fs::File;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 /// First size of the shared buffer; holds every file of a small machine.
@@ -141,9 +143,43 @@ pub(crate) fn attribute(path: &Path) -> Option<String> {
     Some(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
+/// Bytes of an attribute in a [`Folder`]; the longest, an interface's alias, has 256.
+const ATTRIBUTE_MAX_BYTES: usize = 512;
+
+/// A folder of `/sys` whose attributes are read one after the other: its path is
+/// walked once, and three calls are all that each of them costs.
+#[derive(Debug)]
+pub(crate) struct Folder(OwnedFd);
+
+impl Folder {
+    /// None when it is not there.
+    pub(crate) fn open(path: &Path) -> Option<Folder> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::open(path, flags, Mode::empty()).ok().map(Folder)
+    }
+
+    /// What `parse` makes of an attribute, trimmed; none when it cannot be read.
+    pub(crate) fn attribute<R>(&self, name: &str, parse: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let file = rustix::fs::openat(&self.0, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+        let mut text = [0; ATTRIBUTE_MAX_BYTES];
+        let length = rustix::io::retry_on_intr(|| rustix::io::read(&file, &mut text)).ok()?;
+        Some(parse(text[..length].trim_ascii()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn attributes_of_a_folder_are_trimmed_and_absent_ones_are_none() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("mtu"), " 1500\n").unwrap();
+        let folder = Folder::open(dir.path()).unwrap();
+        assert_eq!(folder.attribute("mtu", <[u8]>::to_vec), Some(b"1500".to_vec()));
+        assert_eq!(folder.attribute("speed", <[u8]>::to_vec), None);
+        assert!(Folder::open(&dir.path().join("none")).is_none());
+    }
 
     #[test]
     fn a_text_longer_than_the_buffer_is_read_whole() {

@@ -3,6 +3,7 @@
 //! Lists are appended and maps joined; a scalar that two files give is an error that
 //! names both, because neither is more right than the other.
 
+use super::fault;
 use super::raw::{RawConfig, RawProcess};
 use super::{
     Config, DEFAULT_BACKFILL, DEFAULT_COLLECTOR, DEFAULT_DATA_DIR, DEFAULT_FILE, DEFAULT_INTERVAL, DEFAULT_SPOOL,
@@ -56,7 +57,7 @@ pub(crate) enum ConfigError {
         second: PathBuf,
     },
     /// Labels of the host are not good.
-    #[error("labels in {path}: {source}")]
+    #[error("labels in {path}")]
     Labels {
         /// Which file.
         path: PathBuf,
@@ -93,6 +94,17 @@ pub(crate) enum ConfigError {
         name: String,
         /// What may be written.
         known: String,
+    },
+    /// More checks than a collector takes of one agent.
+    #[error(
+        "{n} checks are configured, the limit is {limit}: remove processes, \
+         or watch several by one match (pattern, unit), which counts its instances"
+    )]
+    TooManyChecks {
+        /// How many there would be.
+        n: usize,
+        /// How many there may be.
+        limit: usize,
     },
 }
 
@@ -145,22 +157,7 @@ fn parse(path: &Path, text: &str) -> Result<RawConfig, ConfigError> {
         return Ok(RawConfig::default());
     }
     serde_saphyr::from_str(text)
-        .map_err(|error| ConfigError::Refused { path: path.to_owned(), text: told(text, &error) })
-}
-
-/// Where and why, said once, with the line below it.
-fn told(text: &str, error: &serde_saphyr::Error) -> String {
-    let mut options = serde_saphyr::RenderOptions::default();
-    options.snippets = serde_saphyr::SnippetMode::Off;
-    let why = error.render_with_options(options);
-    let Some(at) = error.location() else { return format!(" {why}") };
-    let (line, column) = (at.line(), at.column());
-    let why = why.strip_suffix(&format!(" at line {line}, column {column}")).unwrap_or(&why);
-    let place = format!("{line}:{column}: {why}");
-    let index = usize::try_from(line).ok().and_then(|line| line.checked_sub(1));
-    let Some(written) = index.and_then(|index| text.lines().nth(index)) else { return place };
-    let indent = usize::try_from(column).unwrap_or(1).saturating_sub(1).min(written.len());
-    format!("{place}\n  {written}\n  {:indent$}^", "")
+        .map_err(|error| ConfigError::Refused { path: path.to_owned(), text: fault::tell(text, &error) })
 }
 
 /// Settings of all files, each with the file it came from.

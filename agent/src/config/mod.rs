@@ -5,6 +5,7 @@
 //! layer needs no configuration. A key that is not known is refused.
 
 mod endpoint;
+mod fault;
 mod load;
 mod raw;
 

@@ -64,7 +64,10 @@ fn refuses(text: &str, parts: &[&str]) {
 
 #[test]
 fn a_refusal_names_file_line_column_and_remedy() {
-    refuses("interval: 1s\nintervall: 2s\n", &["agent.yaml:2:1:", "intervall", "interval"]);
+    refuses("interval: 1s\nintervall: 2s\n", &["agent.yaml:2:1:", "intervall", "did you mean `interval`?"]);
+    refuses("spool: {colour: 1}\n", &["agent.yaml:1:9:", "known here: max_size, max_age"]);
+    refuses("log: {level: inof}\n", &["agent.yaml:1:14:", "`inof`", "did you mean `info`?"]);
+    refuses("processes:\n  - {match: {name: x}}\n", &["agent.yaml:2:6:", "add `name:`"]);
     refuses("interval: 30\n", &["agent.yaml:1:11:", "has no unit; write for example 30s"]);
     refuses("spool:\n  max_size: 1MiB\n", &["agent.yaml:2:13:", "must be at least 4MiB"]);
     refuses("interval: 1ms\n", &["agent.yaml:1:11:", "interval 1ms must be 100ms to 1d"]);
@@ -105,6 +108,20 @@ fn the_identity_names_the_agent_unless_the_file_does() {
     assert_eq!(with("collector: https://c\nagent_id: joined\n").unwrap().agent_id.as_str(), "joined");
     let error = with("collector: https://c\nagent_id: other\n").unwrap_err();
     assert!(error.contains("agent_id is other in agent.yaml") && error.contains("write agent_id: joined"), "{error}");
+}
+
+#[test]
+fn a_refusal_is_told_once_with_its_line() {
+    assert_eq!(
+        load_text("# remark\nintervall: 2s\n").unwrap_err(),
+        "agent.yaml:2:1: there is no key `intervall` here\n2 | intervall: 2s\n  | ^\n  = did you mean `interval`?"
+    );
+    assert_eq!(
+        load_text("interval: 1ms\n").unwrap_err(),
+        "agent.yaml:1:11: interval 1ms must be 100ms to 1d\n1 | interval: 1ms\n  |           ^"
+    );
+    let labels = load_text("labels: {the-region: eu}\n").unwrap_err();
+    assert_eq!(labels.matches("must match").count(), 1, "{labels}");
 }
 
 #[test]

@@ -12,6 +12,9 @@ use signalbox_proto::text::parse_span;
 use signalbox_proto::units::Millis;
 use std::path::PathBuf;
 
+/// Shortest pause of `status --watch`: the board is made new for every look.
+pub(crate) const WATCH_MIN: Millis = Millis(200);
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0  done
@@ -181,8 +184,8 @@ pub struct StatusArgs {
     /// Green items too
     #[arg(long)]
     pub all: bool,
-    /// Draw again every SPAN (2s) until Ctrl-C
-    #[arg(long, value_name = "SPAN", value_parser = parse_span, num_args = 0..=1, require_equals = true,
+    /// Draw again every SPAN (2s, at least 200ms) until Ctrl-C
+    #[arg(long, value_name = "SPAN", value_parser = parse_watch, num_args = 0..=1, require_equals = true,
           default_missing_value = "2s")]
     pub watch: Option<Millis>,
     /// As a Nagios plugin: one line, exit 0 green, 1 amber, 2 red, 3 grey or unreachable
@@ -405,8 +408,8 @@ pub struct QueryArgs {
     /// End, inclusive; now if not given
     #[arg(long, value_name = "T", requires = "from", allow_hyphen_values = true)]
     pub to: Option<When>,
-    /// At most this many points in all
-    #[arg(long, value_name = "N")]
+    /// At most this many points a series, 1 to 11000
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=11_000))]
     pub limit_points: Option<u64>,
 }
 
@@ -436,6 +439,23 @@ pub enum NotifyAct {
 fn parse_number(text: &str) -> Result<u64, String> {
     let digits = text.strip_prefix("INC-").or_else(|| text.strip_prefix("inc-")).unwrap_or(text);
     digits.parse().map_err(|_| "write 17 or INC-17".to_owned())
+}
+
+fn parse_watch(text: &str) -> Result<Millis, String> {
+    let span = parse_span(text).map_err(|error| error.to_string())?;
+    if span < WATCH_MIN {
+        return Err(format!(
+            "{span} is too often for a board that is made new for every look; write {WATCH_MIN} or more"
+        ));
+    }
+    Ok(span)
+}
+
+/// True if the words ask for JSON, whatever else is wrong with them: a program must
+/// be able to read why it was refused.
+pub(crate) fn asks_for_json(words: &[String]) -> bool {
+    let apart = words.windows(2).any(|pair| pair[0] == "--output" && pair[1] == "json");
+    apart || words.iter().any(|word| word == "--output=json")
 }
 
 /// True if the words ask for the Nagios form, whatever else is wrong with them:
@@ -481,7 +501,9 @@ mod tests {
             _ => None,
         };
         assert_eq!(watch("signalbox status --watch"), Some(Millis::from_secs(2)));
-        assert_eq!(watch("signalbox status --watch=500ms"), Some(Millis(500)));
+        assert_eq!(watch("signalbox status --watch=200ms"), Some(WATCH_MIN));
+        let error = parse("signalbox status --watch=50ms").unwrap_err().to_string();
+        assert!(error.contains("50ms is too often") && error.contains("write 200ms or more"), "{error}");
     }
 
     #[test]
@@ -491,6 +513,7 @@ mod tests {
             "signalbox status --check --watch",
             "signalbox query up --last 5m --from 1h",
             "signalbox query up --to now",
+            "signalbox query up --limit-points 11001",
             "signalbox snooze add host/web1 --for 30 --reason x",
             "signalbox incidents close 17 --label real",
             "signalbox status --socket /s --collector http://localhost",
@@ -508,5 +531,8 @@ mod tests {
         let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
         assert!(asks_for_check(&words("signalbox status --check --nonsense")));
         assert!(!asks_for_check(&words("signalbox status --nonsense")));
+        assert!(asks_for_json(&words("signalbox --output json --nonsense")));
+        assert!(asks_for_json(&words("signalbox --nonsense --output=json")));
+        assert!(!asks_for_json(&words("signalbox --output table json")));
     }
 }

@@ -3,8 +3,7 @@
 use crate::client::ClientError;
 use crate::hosts::HostsError;
 use crate::rule_files::RuleFilesError;
-use crate::text::clean_lines;
-use signalbox_proto::api::ApiError;
+use crate::text::{clean_json, clean_lines};
 use thiserror::Error;
 
 /// Done.
@@ -64,7 +63,7 @@ impl Failure {
     /// Lines for standard error, without terminal controls; none when the
     /// failure was told already.
     pub fn lines(&self) -> Vec<String> {
-        if matches!(self, Failure::Told) || self.exit_code() == OK {
+        if self.is_told() {
             return Vec::new();
         }
         let mut lines = clean_lines(&format!("signalbox: {}", chain_of(self)));
@@ -72,26 +71,32 @@ impl Failure {
         lines
     }
 
-    /// One JSON document for standard error, of the form of the API's own refusals;
-    /// none when the failure was told already.
+    /// The same as one JSON document, `{"error", "exit", "remedy"}`; none when the
+    /// failure was told already.
     pub fn json(&self) -> Option<String> {
-        if matches!(self, Failure::Told) || self.exit_code() == OK {
-            return None;
-        }
-        let error = clean_lines(&chain_of(self)).join("\n");
-        let remedy = clean_lines(self.remedy()).join("\n");
-        serde_json::to_string(&ApiError { error, remedy }).ok()
+        (!self.is_told()).then(|| json(&chain_of(self), self.remedy(), self.exit_code()))
     }
 
+    fn is_told(&self) -> bool {
+        matches!(self, Failure::Told) || self.exit_code() == OK
+    }
+
+    /// How to mend it; empty where the failure says so itself.
     fn remedy(&self) -> &str {
         match self {
             Failure::Client(ClientError::Refused { remedy, .. }) => remedy,
-            failure if failure.exit_code() == UNREACHABLE => {
+            _ if self.exit_code() == UNREACHABLE => {
                 "is signalbox-collector running? signalbox doctor looks into it; --collector URL or --socket PATH name another"
             }
             _ => "",
         }
     }
+}
+
+/// A failure as a program reads it.
+pub(crate) fn json(error: &str, remedy: &str, exit: u8) -> String {
+    let document = serde_json::json!({ "error": error, "remedy": remedy, "exit": exit });
+    clean_json(&document.to_string())
 }
 
 fn chain_of(failure: &Failure) -> String {
@@ -143,11 +148,10 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_as_json_has_the_form_of_the_apis_refusals() {
-        let refused =
-            ClientError::Refused { status: 409, error: "no\u{1b}".to_owned(), remedy: "look\nfirst".to_owned() };
-        let json = Failure::from(refused).json().unwrap();
-        assert_eq!(json, r#"{"error":"no\\u{1b}","remedy":"look\nfirst"}"#);
+    fn programs_get_the_same_words_as_json() {
+        let refused = ClientError::Refused { status: 404, error: "no \u{9b}".to_owned(), remedy: "look".to_owned() };
+        let text = Failure::from(refused).json().unwrap();
+        assert_eq!(text, r#"{"error":"no \u009b","exit":1,"remedy":"look"}"#);
         assert_eq!(Failure::Told.json(), None);
     }
 

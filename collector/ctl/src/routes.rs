@@ -24,6 +24,13 @@ pub struct StatusFilter {
     pub entity: Option<String>,
 }
 
+impl StatusFilter {
+    /// True if it may leave something out.
+    pub fn is_set(&self) -> bool {
+        self.layer.is_some() || self.owner.is_some() || self.system.is_some() || self.entity.is_some()
+    }
+}
+
 /// What to do to an incident.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IncidentVerb {

@@ -4,39 +4,36 @@
 mod access;
 
 use crate::args::{
-    AgentsAct, Cli, Command, IncidentsAct, IncidentsList, NotifyAct, Output, QueryArgs, RulesAct, SnoozeAct,
-    StatusArgs, asks_for_check,
+    Cli, Command, IncidentsAct, IncidentsList, NotifyAct, Output, QueryArgs, RulesAct, SnoozeAct, StatusArgs,
+    asks_for_check, asks_for_json,
 };
 use crate::client::{Answer, Client, ClientError};
 use crate::exit::{self, Failure};
-use crate::look::Look;
 use crate::hosts::Hosts;
+use crate::look::{Look, Shown};
 use crate::progress::waiting;
 use crate::render;
 use crate::routes::{IncidentVerb, StatusFilter};
 use crate::target::{Said, Target};
 use crate::text::clean_json;
+use crate::when::rfc3339;
 use crate::{doctor, rule_files, top};
 use clap::{CommandFactory, Parser};
 use crossterm::{cursor::MoveTo, execute, terminal};
 use signalbox_proto::api::{Act, Done, IncidentAct, NewSnooze, Status};
 use signalbox_proto::clock::{Clock, SystemClock};
-use signalbox_proto::units::Millis;
 use std::ffi::OsString;
 use std::future::Future;
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 
-/// Shortest pause of `status --watch`: the board is made new for every look.
-const WATCH_MIN: Millis = Millis(200);
-
 /// The whole program; `words` begin with its own name.
 pub fn main(words: Vec<OsString>) -> ExitCode {
     let lossy: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    let plugin = asks_for_check(&lossy);
+    let (plugin, json) = (asks_for_check(&lossy), asks_for_json(&lossy));
     let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
-        Err(error) => return told_by_clap(&error, plugin),
+        Err(error) => return told_by_clap(&error, plugin, json),
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let result = match runtime {
@@ -45,29 +42,45 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     };
     match result {
         Ok(code) => ExitCode::from(code),
-        Err(failure) if plugin => {
-            let line = render::check::unknown(&failure.lines().join(" "));
-            // Whoever started the plugin has the exit code if nothing else.
-            let _ = print(&format!("{line}\n"));
-            ExitCode::from(exit::PLUGIN_UNKNOWN)
-        }
+        Err(failure) if plugin => plugin_unknown(&failure.lines().join(" "), json),
         Err(failure) => {
-            let json = failure.json().filter(|_| cli.output == Output::Json).map(|json| vec![json]);
-            for line in json.unwrap_or_else(|| failure.lines()) {
-                eprintln!("{line}");
-            }
+            tell(&failure, json);
             ExitCode::from(failure.exit_code())
         }
     }
 }
 
 /// Help and version are answers; everything else is a usage error.
-fn told_by_clap(error: &clap::Error, plugin: bool) -> ExitCode {
+/// A failure on standard error, as people or as programs read it.
+fn tell(failure: &Failure, json: bool) {
+    let lines = if json { failure.json().into_iter().collect() } else { failure.lines() };
+    for line in lines {
+        eprintln!("{line}");
+    }
+}
+
+fn plugin_unknown(why: &str, json: bool) -> ExitCode {
+    let line = render::check::unknown(why);
+    let text = if json { render::check::json(Shown::Grey, &line) } else { line };
+    // Whoever started the plugin has the exit code if nothing else.
+    let _ = print(&format!("{text}\n"));
+    ExitCode::from(exit::PLUGIN_UNKNOWN)
+}
+
+fn told_by_clap(error: &clap::Error, plugin: bool, json: bool) -> ExitCode {
     let is_answer = !error.use_stderr();
-    if plugin && !is_answer {
-        let first = error.to_string().lines().next().unwrap_or_default().to_owned();
-        let _ = print(&format!("{}\n", render::check::unknown(&first)));
-        return ExitCode::from(exit::PLUGIN_UNKNOWN);
+    if !is_answer && (plugin || json) {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        if plugin {
+            return plugin_unknown(first, json);
+        }
+        let first = first.strip_prefix("error: ").unwrap_or(first);
+        eprintln!(
+            "{}",
+            exit::json(first, "signalbox --help, or --help after a command, lists what there is", exit::USAGE)
+        );
+        return ExitCode::from(exit::USAGE);
     }
     let _ = error.print();
     ExitCode::from(if is_answer { exit::OK } else { exit::USAGE })
@@ -76,7 +89,10 @@ fn told_by_clap(error: &clap::Error, plugin: bool) -> ExitCode {
 async fn run(cli: &Cli) -> Result<u8, Failure> {
     match &cli.command {
         Command::Version => {
-            print(concat!("signalbox ", env!("CARGO_PKG_VERSION"), "\n"))?;
+            print(match cli.output {
+                Output::Table => concat!("signalbox ", env!("CARGO_PKG_VERSION"), "\n"),
+                Output::Json => concat!("{\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}\n"),
+            })?;
             return Ok(exit::OK);
         }
         Command::Completions { shell } => {
@@ -116,7 +132,12 @@ impl Session<'_> {
             Command::Snooze { act } => self.snooze(act).await?,
             Command::Query(args) => self.query(args).await?,
             Command::Explain { item, at } => {
-                let at = at.map(|at| at.seen_from(self.clock.wall()));
+                let now = self.clock.wall();
+                let at = at.map(|at| at.seen_from(now));
+                if let Some(future) = at.filter(|at| *at > now) {
+                    let words = format!("--at {} lies in the future: nothing is known of it", rfc3339(future));
+                    return Err(Failure::Usage(format!("{words}; leave --at out for the present verdict")));
+                }
                 let answer = self.ask("explaining", self.client.explain(item, at)).await?;
                 self.emit(&answer, render::explain::proof)?;
             }
@@ -164,19 +185,36 @@ impl Session<'_> {
 
     async fn check(&self, args: &StatusArgs) -> Result<u8, Failure> {
         // No spinner: a plugin has no terminal, and its standard error may be kept.
-        let answer = self.client.status(&filter(args)).await?;
-        let (shown, line) = render::check::line(&answer.value);
-        print(&format!("{line}\n"))?;
+        let filter = filter(args);
+        let answer = self.client.status(&filter).await?;
+        let (shown, line) = match self.nothing(&filter, &answer.value).await? {
+            Some(why) => (Shown::Grey, render::check::unknown(&why)),
+            None => render::check::line(&answer.value),
+        };
+        let text = match self.cli.output {
+            Output::Table => line,
+            Output::Json => render::check::json(shown, &line),
+        };
+        print(&format!("{text}\n"))?;
         Ok(render::check::exit_code(shown))
+    }
+
+    /// Why a filter leaves nothing of the board, if it does.
+    async fn nothing(&self, filter: &StatusFilter, part: &Status) -> Result<Option<String>, ClientError> {
+        if !part.entities.is_empty() || !filter.is_set() {
+            return Ok(None);
+        }
+        let whole = self.client.status(&StatusFilter::default()).await?;
+        Ok(render::nothing::why(filter, &whole.value))
     }
 
     async fn status(&self, args: &StatusArgs) -> Result<(), Failure> {
         let filter = filter(args);
         let Some(every) = args.watch else {
             let answer = self.ask("reading the board", self.client.status(&filter)).await?;
-            return self.emit(&answer, |look, status| board(look, status, args));
+            let nothing = self.nothing(&filter, &answer.value).await?;
+            return self.emit(&answer, |look, status| board(look, status, args, nothing));
         };
-        let every = every.max(WATCH_MIN);
         loop {
             tokio::select! {
                 drawn = self.watch_once(&filter, args) => drawn?,
@@ -192,17 +230,19 @@ impl Session<'_> {
     /// A collector that does not answer now may do so at the next look.
     async fn watch_once(&self, filter: &StatusFilter, args: &StatusArgs) -> Result<(), Failure> {
         let answer = self.client.status(filter).await;
+        let nothing = match &answer {
+            Ok(answer) => self.nothing(filter, &answer.value).await.unwrap_or_default(),
+            Err(_) => None,
+        };
         let look = self.look();
         if self.cli.output == Output::Table && look.width.is_some() {
             execute!(std::io::stdout(), terminal::Clear(terminal::ClearType::All), MoveTo(0, 0))?;
             print(&render::status::watch_title(&look, self.client.address()))?;
         }
         match answer {
-            Ok(answer) => self.emit(&answer, |look, status| board(look, status, args)),
+            Ok(answer) => self.emit(&answer, |look, status| board(look, status, args, nothing)),
             Err(error) if error.is_unreachable() => {
-                for line in Failure::from(error).lines() {
-                    eprintln!("{line}");
-                }
+                tell(&Failure::from(error), self.cli.output == Output::Json);
                 Ok(())
             }
             Err(error) => Err(error.into()),
@@ -303,7 +343,10 @@ impl Session<'_> {
     }
 }
 
-fn board(look: &Look, status: &Status, args: &StatusArgs) -> String {
+fn board(look: &Look, status: &Status, args: &StatusArgs, nothing: Option<String>) -> String {
+    if let Some(why) = nothing {
+        return render::status::empty(look, status, &why);
+    }
     if args.flat { render::status::flat(look, status, args.all) } else { render::status::tree(look, status, args.all) }
 }
 

@@ -88,6 +88,26 @@ pub(crate) fn clip(text: &str, limit: usize) -> String {
     out
 }
 
+/// At most `limit` columns; what is cut in the middle shows as `…`.
+pub(crate) fn clip_middle(text: &str, limit: usize) -> String {
+    if text.width() <= limit || limit < 3 {
+        return clip(text, limit);
+    }
+    // Names begin with what tells them apart most: two thirds for the head.
+    let head = clip(text, limit * 2 / 3);
+    let room = limit.saturating_sub(head.width());
+    let mut tail: Vec<char> = Vec::new();
+    let mut used = 0;
+    for c in text.chars().rev() {
+        used += c.width().unwrap_or(0);
+        if used > room {
+            break;
+        }
+        tail.push(c);
+    }
+    head.chars().chain(tail.into_iter().rev()).collect()
+}
+
 /// Exactly `width` columns: clipped, or filled with spaces on the right.
 pub(crate) fn fit(text: &str, width: usize) -> String {
     let mut out = clip(text, width);
@@ -177,6 +197,9 @@ mod tests {
         assert_eq!(clip("温度温度", 5), "温度…");
         assert_eq!(columns(&fit("温度温度", 6)), 6);
         assert_eq!(clip("abc", 0), "");
+        assert_eq!(clip_middle("abcdefgh", 5), "ab…gh");
+        assert_eq!(columns(&clip_middle("温度温度温度", 7)), 7);
+        assert_eq!(clip_middle("abc", 3), "abc");
     }
 
     #[test]

@@ -88,6 +88,8 @@ pub(crate) fn dated(now: UnixMillis, then: UnixMillis) -> String {
 
 /// `3m ago`, `in 5m`.
 pub(crate) fn ago(now: UnixMillis, then: UnixMillis) -> String {
+    // A server's clock and ours are read a moment apart.
+    let then = if then.since(now) < Millis::from_secs(1) { then.min(now) } else { then };
     let age = age(now, then);
     if then > now { age } else { format!("{age} ago") }
 }

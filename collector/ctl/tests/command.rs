@@ -201,3 +201,76 @@ fn the_reference_page_names_every_command_and_flag() {
     }
     assert_eq!(missing, Vec::<String>::new());
 }
+
+fn json(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|error| panic!("{error} in {text:?}"))
+}
+
+#[test]
+fn programs_get_failures_as_json_on_standard_error() {
+    let refused = Twin::saying(404, r#"{"error":"no item load","remedy":"say more"}"#);
+    for (collector, words, exit, error, remedy) in [
+        (refused.url(), &["explain", "load"][..], 1, "no item load", "say more"),
+        (nobody(), &["agents"], 3, "not reachable", "is signalbox-collector running?"),
+        (nobody(), &["status", "--nonsense"], 2, "unexpected argument '--nonsense'", "--help"),
+        (nobody(), &["status", "--watch=50ms"], 2, "50ms is too often", "--help"),
+        (nobody(), &["rules", "check", "/no/such/file"], 1, "/no/such/file", ""),
+    ] {
+        let output = signalbox(&collector, &[words, &["--output", "json"]].concat());
+        let said = json(&err(&output));
+        assert_eq!((code(&output), said["exit"].as_i64()), (exit, Some(i64::from(exit))), "{said}");
+        assert!(said["error"].as_str().unwrap().contains(error), "{said}");
+        assert!(said["remedy"].as_str().unwrap().contains(remedy), "{said}");
+        assert_eq!(out(&output), "", "{words:?}");
+    }
+}
+
+#[test]
+fn version_check_and_rules_check_speak_json_too() {
+    let version = signalbox("nonsense", &["version", "--output", "json"]);
+    assert_eq!(json(&out(&version))["version"], env!("CARGO_PKG_VERSION"));
+    let red = signalbox(&board_twin("red", "fresh").url(), &["status", "--check", "--output", "json"]);
+    let said = json(&out(&red));
+    assert_eq!((code(&red), &said["level"], &said["exit"]), (2, &json("\"red\""), &json("2")));
+    for words in [&["status", "--check"][..], &["status", "--check", "--nonsense"]] {
+        let gone = signalbox(&nobody(), &[words, &["--output", "json"]].concat());
+        assert_eq!((code(&gone), &json(&out(&gone))["level"]), (3, &json("\"grey\"")));
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("a.yaml"), "rules: []\n").unwrap();
+    let twin = Twin::saying(200, r#"{"n_rules":0,"n_selected":0,"findings":[]}"#);
+    let checked = signalbox(&twin.url(), &["rules", "check", dir.path().to_str().unwrap(), "--output", "json"]);
+    assert_eq!((code(&checked), &json(&out(&checked))["findings"]), (0, &json("[]")));
+}
+
+#[test]
+fn a_filter_that_leaves_nothing_says_what_is_known() {
+    let twin = || {
+        let n_asked = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+        Twin::start(move |_, _| {
+            let mut board = json(&board("red", "fresh"));
+            // First the part that is asked for, then the whole.
+            if n_asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0 {
+                board["entities"] = json("[]");
+            }
+            say(200, board.to_string())
+        })
+    };
+    for (words, wanted) in [
+        (&["status", "--entity", "host/b"][..], "nothing has entity \"host/b\"; known entities: host/a"),
+        (&["status", "--layer", "business"], "nothing has layer \"business\"; known layers: machine"),
+        (&["status", "--check", "--system", "x"], "SIGNALBOX GREY - nothing has system \"x\"; known systems: "),
+        (&["status", "--flat", "--owner", "x"], "nothing has owner \"x\"; known owners: "),
+    ] {
+        let output = signalbox(&twin().url(), words);
+        assert!(out(&output).contains(wanted), "{words:?}: {}", out(&output));
+        assert_eq!(code(&output), if words.contains(&"--check") { 3 } else { 0 });
+    }
+}
+
+#[test]
+fn the_future_has_no_proof() {
+    let output = signalbox(&nobody(), &["explain", "load", "--at", "2999-01-01T00:00:00Z"]);
+    assert_eq!(code(&output), 2, "refused before anybody is asked");
+    assert!(err(&output).contains("lies in the future"), "{}", err(&output));
+}

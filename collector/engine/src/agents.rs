@@ -278,11 +278,11 @@ impl Work<'_> {
         let Some(agent) = self.agents.get_mut(id) else { return };
         agent.state = AgentState::Retired;
         agent.since = now;
-        let (incident, skew) = (agent.incident, agent.skew);
+        let own_incidents = [agent.incident, agent.skew, agent.twice];
         self.agent_left(id);
         let own =
             |number: &u64| self.incidents.get(number).is_some_and(|incident| incident.subject != Subject::MassLoss);
-        for number in incident.into_iter().chain(skew).filter(own).collect::<Vec<_>>() {
+        for number in own_incidents.into_iter().flatten().filter(own).collect::<Vec<_>>() {
             self.close_by_itself(number, &format!("host retired: {why}"));
         }
         for key in self.feeds.of(id) {

@@ -1,9 +1,10 @@
 //! The board: an immutable picture of all that people see.
 
 use crate::entities::entity_place;
-use crate::items::items_by_entity;
+use crate::items::{Latest, items_by_entity};
 use crate::rollup::{Shown, Tree, add, hosts_match, severity};
 use crate::state::{Agent, State};
+use crate::words::clock_time;
 use signalbox_proto::api::{self, Counts, Item};
 use signalbox_proto::names::AgentId;
 use signalbox_proto::status::{AgentState, Layer, Level};
@@ -58,6 +59,7 @@ impl Board {
             let items = status.entities.iter().flat_map(|entity| &entity.items);
             items.for_each(|item| add(&mut status.counts, count(item)));
             status.level = worst_level(&status.entities);
+            status.grey = is_grey(&status);
         }
         status
     }
@@ -92,19 +94,21 @@ impl Board {
 }
 
 /// Draws the board.
-pub(crate) fn build(state: &State, at: UnixMillis) -> Board {
-    let mut items = items_by_entity(state, at);
+pub(crate) fn build(state: &State, at: UnixMillis, latest: Latest<'_>) -> Board {
+    let mut items = items_by_entity(state, at, latest);
     let entities = entities(state, &mut items);
     let mut counts = Counts::default();
     entities.iter().flat_map(|entity| &entity.items).for_each(|item| add(&mut counts, count(item)));
-    let status = api::Status {
+    let mut status = api::Status {
         at,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         level: worst_level(&entities),
+        grey: false,
         counts,
         problems: problems(state, at),
         entities,
     };
+    status.grey = is_grey(&status);
     let with_ledger = |(number, incident): (&u64, &crate::state::Incident)| api::Incident {
         ledger: state.ledgers.get(number).cloned().unwrap_or_default(),
         ..incident.view.clone()
@@ -119,6 +123,12 @@ pub(crate) fn build(state: &State, at: UnixMillis) -> Board {
 
 fn worst_level(entities: &[api::Entity]) -> Level {
     entities.iter().map(|entity| entity.level).max().unwrap_or_default()
+}
+
+/// Nothing is known to be bad, and something or everything is unknown.
+fn is_grey(status: &api::Status) -> bool {
+    let Counts { red, amber, green, .. } = status.counts;
+    status.level == Level::Green && (red + amber + green == 0 || status.entities.iter().any(|entity| entity.grey))
 }
 
 fn count(item: &Item) -> Counts {
@@ -146,7 +156,11 @@ fn own_shown(items: &[Item]) -> Option<Shown> {
     let why = if bad || unknown.is_some() {
         format!("{}: {}", told.rule, told.why)
     } else {
-        format!("all {} items are green", items.len())
+        let waits = items.iter().find_map(|item| Some((item, item.pending.filter(|next| next.target > item.level)?)));
+        let waits = waits.map(|(item, pending)| {
+            format!(", but {} is {} since {}", item.rule, pending.target, clock_time(pending.since))
+        });
+        format!("all {} items are green{}", items.len(), waits.unwrap_or_default())
     };
     Some(Shown { level: told.level, grey: unknown.is_some(), since: told.since, why, counts })
 }
@@ -237,7 +251,8 @@ fn entity(state: &State, id: String, shown: Shown, items: &mut BTreeMap<String, 
         parents: parents_of(state, &id),
         level: shown.level,
         grey: shown.grey,
-        since: shown.since,
+        // Nothing was ever known of it: for as long as there is somebody to know.
+        since: if shown.since == UnixMillis::default() { state.meta.started_at } else { shown.since },
         why: shown.why,
         counts: shown.counts,
         items,

@@ -97,22 +97,24 @@ impl Work<'_> {
                 incident.view.level
             ));
         }
+        let view = &incident.view;
+        let what = if view.item.is_empty() { view.entity.clone() } else { view.item.clone() };
+        let still = (open && view.level > Level::Green).then_some((what, view.level));
         incident.view.state = IncidentState::Closed;
         incident.view.closed.get_or_insert(now);
         incident.view.label = Some(label);
         incident.view.label_reason = text.to_owned();
-        let word = match label {
-            IncidentLabel::Real => "real",
-            IncidentLabel::False => "false",
-            IncidentLabel::Noisy => "noisy",
-        };
+        let word = label_word(label);
         let words = if text.is_empty() { word.to_owned() } else { format!("{word}: {text}") };
         self.write_line(number, now, "closed", author, &words);
         if open {
             self.tell_closed(number, format!("closed by {author}: {words}"));
         }
         self.forget_if_old(number);
-        done(format!("INC-{number} closed as {word}"))
+        let still = still.map(|(what, level)| {
+            format!("; {what} is {level} still: nobody has it, and nobody is told before it was green once")
+        });
+        done(format!("INC-{number} closed as {word}{}", still.unwrap_or_default()))
     }
 
     fn snooze(&mut self, author: &str, scope: &str, span: Millis, reason: &str) -> Answer {
@@ -136,7 +138,7 @@ impl Work<'_> {
         let id = self.meta.snoozes;
         let (from, until) = (self.now, self.now + span);
         let (scope, author, reason) = (scope.to_owned(), author.to_owned(), reason.to_owned());
-        let words = format!("snooze {id} on {scope} for {span}");
+        let words = format!("snooze {id} on {scope} for {span}{}", self.unmet(&scope));
         self.snoozes.insert(id, Snooze { id, scope, author, reason, from, until, ended: None });
         self.wake_snooze(id);
         Ok(Done { done: words, id: Some(id) })
@@ -170,6 +172,15 @@ impl Work<'_> {
         let why = if reason.is_empty() { format!("by {author}") } else { format!("by {author}: {reason}") };
         self.retire_agent(agent, &why);
         done(format!("agent {agent} retired by {author}"))
+    }
+}
+
+/// The word of a label.
+pub(crate) fn label_word(label: IncidentLabel) -> &'static str {
+    match label {
+        IncidentLabel::Real => "real",
+        IncidentLabel::False => "false",
+        IncidentLabel::Noisy => "noisy",
     }
 }
 

@@ -25,7 +25,7 @@ pub enum Table {
     Snoozes = 5,
     /// Notices by idempotency key.
     Outbox = 6,
-    /// Ledger lines by id, big endian. Only ever added.
+    /// Ledger lines by incident and id, both big endian. Only ever added.
     Ledger = 7,
     // 8 held the acts of operators before there was an audit chain.
     /// Checks' feeds by agent and check: interval, series, freshness.

@@ -16,6 +16,8 @@ pub(crate) enum DueKey {
     Agent(AgentId),
     /// Silence of a check, end of flapping of its tracks.
     Feed(FeedKey),
+    /// Another machine's use of an agent's identity may be over.
+    Identity(AgentId),
     /// The end of a snooze.
     Snooze(u64),
     /// The next attempt to deliver a notice.

@@ -136,7 +136,13 @@ impl Engine {
 
     /// What people see, as of `at`, the collector's clock.
     pub fn board(&self, at: UnixMillis) -> Board {
-        crate::board::build(&self.state, at)
+        self.board_with(at, &|_| None)
+    }
+
+    /// [`Engine::board`] with the latest values of series, which the engine itself does
+    /// not hear of while they stay in their quiet band.
+    pub fn board_with(&self, at: UnixMillis, latest: &dyn Fn(SeriesId) -> Option<f64>) -> Board {
+        crate::board::build(&self.state, at, latest)
     }
 
     /// Notices that were handed to a notifier in a previous life and that nobody

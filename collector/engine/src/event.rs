@@ -56,6 +56,13 @@ pub enum Event {
         /// Reason of a planned stop.
         goodbye: Option<String>,
     },
+    /// Another machine used an agent's identity while that agent streamed, and was refused.
+    StreamRefused {
+        /// Whose name it used.
+        agent: AgentId,
+        /// Why it was refused.
+        why: String,
+    },
     /// A series that at least one rule in force selects exists for an agent. Sent
     /// once a series, again after every `Rules`, and at start for stored series.
     SeriesKnown {

@@ -8,17 +8,18 @@ use crate::board;
 use crate::decision::Table;
 use crate::engine::Engine;
 use crate::event::SeriesId;
-use crate::rows::{self, RestoreError};
+use crate::rows;
+pub use crate::rows::{META_KEY, RestoreError};
 use crate::rule::{Judgement, OnMissing, Rule, Ruleset};
 use crate::rules::Rules;
 use crate::snoozes::in_force;
-use crate::state::{Known, State, TrackKey, Use};
+use crate::state::{Agent, Known, State, TrackKey, Tracked, Use};
 use crate::words::{self, clock_time};
 use signalbox_proto::api::{Explanation, Item, LedgerLine, Outcome};
 use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::status::Level;
 use signalbox_proto::units::UnixMillis;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -44,8 +45,8 @@ pub struct Facts<'a> {
     pub item: &'a Located,
     /// The ruleset in force then, parsed from its row ([`ruleset_source`]).
     pub ruleset: Arc<Ruleset>,
-    /// Rows as they were then, ledger included; more than needed does no harm.
-    pub rows: Vec<(Table, Vec<u8>, Vec<u8>)>,
+    /// Rows as they were then ([`gather`]); more than needed does no harm.
+    pub rows: Rows,
     /// Samples of the series up to then, oldest first.
     pub samples: &'a [(UnixMillis, f64)],
 }
@@ -64,6 +65,80 @@ pub enum ExplainError {
         /// Labels of the series.
         series: String,
     },
+}
+
+/// How much of a table is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Extent {
+    /// The row of exactly this key.
+    Row,
+    /// Every row whose key begins so.
+    Prefix,
+}
+
+/// Rows of a table as the store gives them: key and value.
+pub type Found = Vec<(Vec<u8>, Vec<u8>)>;
+/// Rows of several tables: table, key and value.
+pub type Rows = Vec<(Table, Vec<u8>, Vec<u8>)>;
+
+/// Collects the rows that an explanation of one item is made of, and no others:
+/// what an explanation costs does not grow with the number of items.
+///
+/// # Errors
+/// What `read` says, or a [`RestoreError`] for a row that does not decode.
+pub fn gather<E: From<RestoreError>>(
+    item: &Located,
+    mut read: impl FnMut(Table, &[u8], Extent) -> Result<Found, E>,
+) -> Result<Rows, E> {
+    let mut rows = Vec::new();
+    let mut take = |table: Table, key: &[u8], extent: Extent| -> Result<Option<Vec<u8>>, E> {
+        let found = read(table, key, extent)?;
+        let first = found.first().map(|(_, value)| value.clone());
+        rows.extend(found.into_iter().map(|(key, value)| (table, key, value)));
+        Ok(first)
+    };
+    take(Table::Meta, rows::META_KEY, Extent::Row)?;
+    let key = item.agent.as_str().as_bytes();
+    let agent = take(Table::Agents, key, Extent::Row)?;
+    let agent = agent.map(|row| rows::decode::<Agent>(Table::Agents, key, &row)).transpose()?;
+    let key = rows::track_key(&TrackKey { series: item.series, rule: item.rule.as_str().into() });
+    let track = take(Table::Tracks, &key, Extent::Row)?;
+    let track = track.map(|row| rows::decode::<Tracked>(Table::Tracks, &key, &row)).transpose()?;
+    let of_agent = agent.and_then(|agent| agent.incident);
+    let of_track = track.and_then(|tracked| tracked.incident);
+    for number in of_agent.into_iter().chain(of_track).collect::<BTreeSet<_>>() {
+        take(Table::Incidents, &rows::number_key(number), Extent::Row)?;
+        take(Table::Ledger, &rows::number_key(number), Extent::Prefix)?;
+    }
+    take(Table::Snoozes, &[], Extent::Prefix)?;
+    take(Table::Feeds, &rows::feeds_of(&item.agent), Extent::Prefix)?;
+    Ok(rows)
+}
+
+/// Which agents and rules an item id may mean; more than one only where an agent's
+/// or a watch's name holds a rule's.
+pub fn readings<'r>(rules: &'r Ruleset, id: &str) -> Vec<(AgentId, &'r Rule)> {
+    let agent_of = |entity: &str| {
+        let host = entity.strip_prefix("host/");
+        let name = host.or_else(|| Some(entity.strip_prefix("process/")?.split_once('/')?.0))?;
+        AgentId::parse(name).ok()
+    };
+    let mut found = Vec::new();
+    for rule in &rules.rules {
+        let mark = format!(":{}", rule.id);
+        for (at, _) in id.match_indices(&mark) {
+            let rest = &id[at + mark.len()..];
+            if rest.is_empty() || rest.starts_with('{') {
+                found.extend(agent_of(&id[..at]).map(|agent| (agent, rule)));
+            }
+        }
+    }
+    found
+}
+
+/// The id of the item that a rule makes of a series.
+pub fn item_id(agent: &AgentId, rule: &Rule, labels: &Labels) -> String {
+    words::item_id(&words::entity_of(agent, labels), rule, labels)
 }
 
 /// The version of the rules in force, from the rows of an instant.
@@ -117,10 +192,7 @@ pub fn explain(facts: Facts<'_>) -> Result<Explanation, ExplainError> {
         Known { agent: located.agent.clone(), labels: Arc::clone(&located.labels), uses: [used.clone()].into() };
     state.series = BTreeMap::from([(located.series, known)]);
     see_samples(&mut state, located.series, samples);
-    let mut item = shown(&state, located, at);
-    if let Some((_, value)) = samples.last() {
-        item.value = value.is_finite().then_some(*value);
-    }
+    let item = shown(&state, located, at, samples.last().map(|(_, value)| *value));
     let rules = Arc::clone(&state.rules);
     let (rule, how) = (rules.rule(&used), rules.judgement(&used));
     let ledger = ledger_of(&rows, &item.id, at)?;
@@ -148,9 +220,9 @@ fn see_samples(state: &mut State, series: SeriesId, samples: &[(UnixMillis, f64)
     }
 }
 
-fn shown(state: &State, located: &Located, at: UnixMillis) -> Item {
+fn shown(state: &State, located: &Located, at: UnixMillis, latest: Option<f64>) -> Item {
     let key = TrackKey { series: located.series, rule: located.rule.as_str().into() };
-    let board = board::build(state, at);
+    let board = board::build(state, at, &|_| latest);
     let items = board.status.entities.into_iter().flat_map(|entity| entity.items);
     // No row: it was selected and never sampled, or hidden. Then all is at its start.
     let empty = || Item {

@@ -363,7 +363,7 @@ pub(crate) fn may_reopen(incident: &Incident, at: UnixMillis) -> bool {
 }
 
 /// Somebody closed it while it was bad, and it is bad still: one incident an episode.
-fn same_episode(incident: &Incident, first_symptom: UnixMillis) -> bool {
+pub(crate) fn same_episode(incident: &Incident, first_symptom: UnixMillis) -> bool {
     incident.view.state == IncidentState::Closed
         && incident.view.restored.is_none()
         && incident.view.first_symptom == first_symptom

@@ -5,6 +5,7 @@
 //! share is looked up once: agent, feed, entity, the words of a rule.
 
 use crate::entities::{Standing, standing};
+use crate::event::SeriesId;
 use crate::rollup::above;
 use crate::snoozes::{Target, covers, in_force};
 use crate::state::{Agent, FeedKey, Known, State, Tracked, Use};
@@ -16,8 +17,11 @@ use signalbox_proto::units::{Millis, UnixMillis};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// The latest value of a series, where it is known better than its last judged one.
+pub(crate) type Latest<'l> = &'l dyn Fn(SeriesId) -> Option<f64>;
+
 /// Items by entity, worst first.
-pub(crate) fn items_by_entity(state: &State, at: UnixMillis) -> BTreeMap<String, Vec<Item>> {
+pub(crate) fn items_by_entity(state: &State, at: UnixMillis, latest: Latest<'_>) -> BTreeMap<String, Vec<Item>> {
     let live: Vec<&api::Snooze> = state.snoozes.values().filter(|snooze| in_force(snooze, at)).collect();
     let mut gallery = Gallery::new(state, at);
     let mut tracks = state.tracks.iter().peekable();
@@ -26,10 +30,11 @@ pub(crate) fn items_by_entity(state: &State, at: UnixMillis) -> BTreeMap<String,
         while tracks.next_if(|(key, _)| key.series < *series).is_some() {}
         while feeds.next_if(|(id, _)| *id < series).is_some() {}
         let feed = feeds.peek().filter(|(id, _)| *id == series).map(|(_, key)| *key);
+        let value = latest(*series);
         while let Some((key, tracked)) = tracks.next_if(|(key, _)| key.series == *series) {
             let used = known.uses.iter().find(|used| used.id == key.rule);
             let Some(used) = used.filter(|_| !tracked.gone) else { continue };
-            gallery.hang(&live, known, used, tracked, feed);
+            gallery.hang(&live, known, used, tracked, (feed, value));
         }
     }
     gallery.into_items()
@@ -69,15 +74,17 @@ impl<'s> Gallery<'s> {
         known: &'s Known,
         used: &Use,
         tracked: &Tracked,
-        feed: Option<&'s FeedKey>,
+        (feed, latest): (Option<&'s FeedKey>, Option<f64>),
     ) {
         let group = self.group(known);
         let seen = self.seen(feed);
         let mut item = self.item(&self.groups[group], known, used, tracked, seen);
+        item.value = latest.filter(|value| value.is_finite()).or(item.value);
         let level = tracked.track.held();
         let how = self.state.rules.judgement(used);
         let limits = self.limits.entry((used.rule, used.over, level)).or_insert_with(|| words::limits(how, level));
-        item.why = words::why_within(limits, &tracked.track, how, item.freshness, seen.1);
+        item.why = words::why_within(limits, item.value, &tracked.track, how, item.freshness, seen.1);
+        item.why.extend(closed_while_bad(self.state, tracked));
         if !live.is_empty() {
             item.snoozes = self.snoozes_on(live, &item, known);
         }
@@ -172,6 +179,23 @@ impl<'s> Gallery<'s> {
         };
         self.groups.into_iter().map(sorted).collect()
     }
+}
+
+/// Who took a level that is still bad off everybody's hands: no other incident comes
+/// before it was green.
+fn closed_while_bad(state: &State, tracked: &Tracked) -> Option<String> {
+    if tracked.track.held() == Level::Green {
+        return None;
+    }
+    let incident = state.incidents.get(&tracked.incident?)?;
+    let symptom = tracked.track.first_symptom()?;
+    if !crate::incidents::same_episode(incident, symptom) {
+        return None;
+    }
+    let label = crate::commands::label_word(incident.view.label?);
+    let closed = incident.view.timeline.iter().rev().find(|entry| entry.kind == "closed");
+    let author = closed.map_or("somebody", |entry| entry.author.as_str());
+    Some(format!(", {} was closed as {label} by {author}", incident.view.id))
 }
 
 fn rank(item: &Item) -> (bool, Level) {

@@ -30,7 +30,7 @@ impl Work<'_> {
         }
     }
 
-    fn open_or_reopen(&mut self, latest: Option<u64>, opening: Opening) -> u64 {
+    pub(crate) fn open_or_reopen(&mut self, latest: Option<u64>, opening: Opening) -> u64 {
         let latest = latest.and_then(|number| self.incidents.get(&number));
         match latest {
             Some(incident) if incident.is_open() => incident.view.number,

@@ -49,7 +49,7 @@ impl Work<'_> {
         let channels = self.channels_for(&incident, transition);
         if channels.is_empty() {
             let reason = match transition {
-                "restored" => "restored, nobody told: no route matches".to_owned(),
+                "restored" => "restored, nobody told: nobody was told that it was bad".to_owned(),
                 "closed" => format!("{}, nobody told: nobody knew that it was bad", incident.why),
                 _ => "nobody to tell: no route matches".to_owned(),
             };
@@ -60,27 +60,20 @@ impl Work<'_> {
         }
     }
 
-    /// Channels of all routes that match, each once. The end is told to those that
-    /// were told the beginning, whatever the routes say by now; that an incident was
-    /// closed is told to nobody else.
+    /// Channels of all routes that match, each once. The end is told to exactly those
+    /// that were told the beginning, whatever the routes say by now.
     fn channels_for(&self, incident: &Incident, transition: &str) -> Vec<String> {
         let view = &incident.view;
-        if transition == "closed" {
+        if is_end(transition) {
             return incident.told.iter().cloned().collect();
         }
-        // Who was told that it is bad is told that it is over.
-        let level = if transition == "restored" { view.worst } else { view.level };
         let mut channels: Vec<String> = Vec::new();
         for route in &self.rules.set.routes {
             let owned = route.owners.is_empty() || route.owners.contains(&view.owner);
             let layered = route.layers.is_empty() || route.layers.contains(&view.layer);
-            if owned && layered && level >= route.from.max(Level::Amber) && !channels.contains(&route.channel) {
+            if owned && layered && view.level >= route.from.max(Level::Amber) && !channels.contains(&route.channel) {
                 channels.push(route.channel.clone());
             }
-        }
-        if transition == "restored" {
-            let others: Vec<String> = incident.told.iter().filter(|told| !channels.contains(told)).cloned().collect();
-            channels.extend(others);
         }
         channels
     }
@@ -218,7 +211,7 @@ impl Work<'_> {
             key: key.to_owned(),
             reason: reason.to_owned(),
         };
-        self.add_row(Table::Ledger, rows::number_key(line.id), rows::encode(&line));
+        self.add_row(Table::Ledger, rows::ledger_key(number, line.id), rows::encode(&line));
         if self.incidents.get(&number).is_some() {
             let mut lines = self.ledgers.get(&number).cloned().unwrap_or_default();
             if lines.len() < LEDGER_IN_MEMORY_MAX {

@@ -50,6 +50,9 @@ impl Work<'_> {
                 self.due.set(DueKey::Feed(key), Some(due));
             }
         }
+        for id in self.agents.keys() {
+            self.arm_identity(&id);
+        }
         for id in self.snoozes.keys() {
             self.now = UnixMillis::MIN;
             self.wake_snooze(id);

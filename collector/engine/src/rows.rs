@@ -8,13 +8,13 @@
 //! | incidents | number (be u64)             | incident, without ledger   |
 //! | snoozes   | id (be u64)                 | snooze                     |
 //! | outbox    | idempotency key             | notice, next attempt       |
-//! | ledger    | id (be u64)                 | line                       |
+//! | ledger    | incident, id (each be u64)  | line                       |
 //! | feeds     | agent id, 0, check          | interval, series, last tick|
 //! | rulesets  | version                     | when, text file by file    |
 
 use crate::decision::{Row, Table};
 use crate::event::SeriesId;
-use crate::state::{FeedKey, TrackKey};
+use crate::state::{FeedKey, Incident, TrackKey};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use signalbox_proto::names::AgentId;
@@ -54,7 +54,7 @@ pub(crate) struct RulesetRow {
 }
 
 /// The only key of [`Table::Meta`].
-pub(crate) const META_KEY: &[u8] = b"meta";
+pub const META_KEY: &[u8] = b"meta";
 
 /// CBOR with named fields.
 pub(crate) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
@@ -99,6 +99,16 @@ pub(crate) fn feed_key(key: &FeedKey) -> Vec<u8> {
     [key.agent.as_str().as_bytes(), &[0], key.check.as_bytes()].concat()
 }
 
+/// What the keys of an agent's feeds begin with.
+pub(crate) fn feeds_of(agent: &AgentId) -> Vec<u8> {
+    [agent.as_str().as_bytes(), &[0]].concat()
+}
+
+/// Lines of an incident lie together, in order.
+pub(crate) fn ledger_key(incident: u64, line: u64) -> Vec<u8> {
+    [number_key(incident), number_key(line)].concat()
+}
+
 pub(crate) fn parse_feed(key: &[u8]) -> Result<FeedKey, RestoreError> {
     let parse = || {
         let (agent, check) = std::str::from_utf8(key).ok()?.split_once('\0')?;
@@ -110,6 +120,31 @@ pub(crate) fn parse_feed(key: &[u8]) -> Result<FeedKey, RestoreError> {
 pub(crate) fn parse_agent(key: &[u8]) -> Result<AgentId, RestoreError> {
     let parse = || AgentId::parse(std::str::from_utf8(key).ok()?).ok();
     parse().ok_or_else(|| RestoreError::Key { table: Table::Agents, key: key.to_vec() })
+}
+
+/// Number of an incident's row, and when it was over; none: it is open still.
+///
+/// # Errors
+/// [`RestoreError`] when the row is malformed.
+pub fn incident_over(key: &[u8], value: &[u8]) -> Result<(u64, Option<UnixMillis>), RestoreError> {
+    let number = parse_number(Table::Incidents, key)?;
+    let incident: Incident = decode(Table::Incidents, key, value)?;
+    let view = &incident.view;
+    let over = view.closed.into_iter().chain(view.restored).max().unwrap_or(view.detected);
+    Ok((number, (!incident.is_open()).then_some(over)))
+}
+
+/// What the keys of an incident's ledger lines begin with.
+pub fn ledger_of(incident: u64) -> Vec<u8> {
+    number_key(incident)
+}
+
+/// Since when a ruleset is kept.
+///
+/// # Errors
+/// [`RestoreError`] when the row is malformed.
+pub fn ruleset_since(key: &[u8], value: &[u8]) -> Result<UnixMillis, RestoreError> {
+    Ok(decode::<RulesetRow>(Table::Rulesets, key, value)?.at)
 }
 
 /// A row that is kept, or removed when there is no value.

@@ -34,14 +34,18 @@ fn forgotten_at(snooze: &Snooze) -> UnixMillis {
     snooze.ended.unwrap_or(snooze.until) + REMEMBERED_FOR
 }
 
+/// True when a scope that is neither item nor entity points at series.
+pub(crate) fn is_selector(scope: &str) -> bool {
+    scope.contains('{') || !scope.contains('/')
+}
+
 /// True when the scope holds the target: its item, its entity or one above it, or
 /// a selector that matches its series.
 pub(crate) fn covers(scope: &str, target: &Target<'_>) -> bool {
     if scope == target.item || scope == target.entity || target.above.iter().any(|id| id == scope) {
         return true;
     }
-    let is_selector = scope.contains('{') || !scope.contains('/');
-    let selector = is_selector.then(|| Selector::parse(scope).ok()).flatten();
+    let selector = is_selector(scope).then(|| Selector::parse(scope).ok()).flatten();
     selector.zip(target.labels).is_some_and(|(selector, labels)| selector.matches(labels))
 }
 

@@ -109,6 +109,10 @@ pub(crate) struct Agent {
     pub(crate) incident: Option<u64>,
     /// Latest incident about its clock, open or not.
     pub(crate) skew: Option<u64>,
+    /// Latest incident about two machines with its identity, open or not.
+    pub(crate) twice: Option<u64>,
+    /// When another machine last used it, a minute late at most.
+    pub(crate) twice_at: UnixMillis,
 }
 
 impl Default for Agent {
@@ -132,6 +136,8 @@ impl Default for Agent {
             config_error: String::new(),
             incident: None,
             skew: None,
+            twice: None,
+            twice_at: UnixMillis(0),
         }
     }
 }
@@ -240,6 +246,8 @@ pub(crate) enum Subject {
     Agent(AgentId),
     /// An agent's clock.
     Clock(AgentId),
+    /// An agent's identity, used by two machines.
+    Identity(AgentId),
     /// Agents lost together.
     MassLoss,
 }

@@ -123,12 +123,13 @@ pub(crate) fn limits(how: &Judgement, level: Level) -> String {
 
 /// One sentence: value, threshold, clocks.
 pub(crate) fn why(track: &Track, how: &Judgement, freshness: Freshness, seen: UnixMillis) -> String {
-    why_within(&limits(how, track.held()), track, how, freshness, seen)
+    why_within(&limits(how, track.held()), track.value(), track, how, freshness, seen)
 }
 
-/// [`why`], with the words of [`limits`] at hand.
+/// [`why`], with the words of [`limits`] and the value at hand.
 pub(crate) fn why_within(
     limits: &str,
+    value: Option<f64>,
     track: &Track,
     how: &Judgement,
     freshness: Freshness,
@@ -138,12 +139,18 @@ pub(crate) fn why_within(
         return "never sampled".to_owned();
     }
     let mut text = String::with_capacity(WHY_BYTES);
-    text.push_str(&track.value().map_or_else(|| "no value".to_owned(), number));
+    text.push_str(&value.map_or_else(|| "no value".to_owned(), number));
     text.push_str(limits);
     if track.is_flapping() {
         text.push_str(", flapping: pinned at its worst");
     } else if let Some(pending) = track.pending(how, freshness.is_grey()) {
-        text.push_str(&format!(", towards {} since {}", pending.target, clock_time(pending.since)));
+        let (held, target) = (track.held(), pending.target);
+        text.push_str(&format!(", {held} but {target} since {}", clock_time(pending.since)));
+        let verb = if target > held { "raises" } else { "clears" };
+        match pending.due {
+            Some(due) => text.push_str(&format!(", {verb} at {}", clock_time(due))),
+            None => text.push_str(", its clock is paused"),
+        }
     }
     if freshness.is_grey() {
         text.push_str(&format!(", no sample since {}", clock_time(seen)));

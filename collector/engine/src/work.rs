@@ -87,6 +87,7 @@ impl<'a> Work<'a> {
         match &stamped.event {
             Event::CollectorStarted | Event::Tick => {}
             Event::IngestPaused { paused } => self.ingest_paused(*paused),
+            Event::StreamRefused { agent, why } => self.stream_refused(agent, why),
             Event::Rules(set) => self.take_rules(set),
             Event::AgentConnected(hello) => self.agent_connected(hello),
             Event::AgentHeartbeat { agent, wall, n_backlog } => self.agent_heartbeat(agent, *wall, *n_backlog),
@@ -108,6 +109,7 @@ impl<'a> Work<'a> {
             match key {
                 DueKey::Agent(agent) => self.agent_due(&agent),
                 DueKey::Feed(feed) => self.feed_due(&feed),
+                DueKey::Identity(agent) => self.identity_due(&agent),
                 DueKey::Snooze(id) => self.snooze_due(id),
                 DueKey::Notice(key) => self.notice_due(&key),
             }

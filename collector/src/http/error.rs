@@ -66,7 +66,8 @@ impl IntoResponse for Failure {
 impl From<HandleError> for Failure {
     fn from(error: HandleError) -> Failure {
         let (status, remedy) = match &error {
-            HandleError::Busy | HandleError::TimedOut(_) => (StatusCode::SERVICE_UNAVAILABLE, "try again in a moment"),
+            HandleError::Future => (StatusCode::BAD_REQUEST, "leave the instant out for now"),
+            HandleError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "try again in a moment"),
             HandleError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "try again when the collector is back"),
             HandleError::StoreFull => (StatusCode::INSUFFICIENT_STORAGE, "free space on the collector's volume"),
             HandleError::NotFound(_) => (StatusCode::NOT_FOUND, "signalbox status lists what there is"),

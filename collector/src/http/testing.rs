@@ -81,7 +81,7 @@ pub(crate) fn board() -> Board {
     let entities = vec![payments, web1, entity("host/web2", Level::Amber, true, vec![grey]), db1];
     let counts = Counts { red: 1, amber: 0, green: 2, grey: 1, amber_hidden: 0, snoozed: 0 };
     let status =
-        Status { at: NOW, version: "0.1.0".to_owned(), level: Level::Red, counts, entities, problems: Vec::new() };
+        Status { at: NOW, version: "0.1.0".to_owned(), level: Level::Red, counts, entities, ..Status::default() };
     Board {
         status,
         agents: vec![agent("web1", AgentState::Up), agent("web2", AgentState::Down)],

@@ -159,7 +159,7 @@ async fn the_page_shows_the_worst_first_with_all_that_an_operator_needs() {
         "owner unix",
         "<a href=\"https:&#x2f;&#x2f;wiki.example.com&#x2f;sop&#x2f;disk\"",
         "/incidents/17",
-        "amber in 25s",
+        "amber since 5s, raises in 25s",
         "http-equiv=\"refresh\" content=\"5\"",
         "down",
         "Open incidents",
@@ -188,6 +188,7 @@ async fn an_incidents_page_tells_its_story_and_no_link_runs_code() {
         page.contains("raised") && page.contains("202 Accepted") && page.contains("&lt;b&gt;now&lt;&#x2f;b&gt;"),
         "{page}"
     );
+    assert!(page.contains("<dt>To do</dt><dd>javascript:alert(1)</dd>"), "what to do is told, and is no link: {page}");
     assert!(!page.contains("href=\"javascript"), "{page}");
     assert_eq!(get("/incidents/99").await.0, 404);
 }

@@ -229,3 +229,6 @@ fn status_of(fault: Fault) -> Status {
         Fault::Refused(why) | Fault::Limit(why) => Status::resource_exhausted(why),
     }
 }
+
+#[cfg(test)]
+mod tests;

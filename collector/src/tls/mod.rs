@@ -55,7 +55,9 @@ pub enum TlsError {
         why: String,
     },
     /// A private key that others can read.
-    #[error("read {path}: others can read this private key (mode {mode:03o}); run: chmod 600 {path}, and make a new key if it may have been copied")]
+    #[error(
+        "read {path}: others can read this private key (mode {mode:03o}); run: chmod 600 {path}, and make a new key if it may have been copied"
+    )]
     Exposed {
         /// Which.
         path: PathBuf,
@@ -254,7 +256,9 @@ impl Tls {
 
     /// A connection came to this address of ours: the certificate shall name it.
     pub fn note_address(&self, address: IpAddr) {
-        if let Err(error) = self.own.add_name(&self.authority(), &address.to_canonical().to_string(), self.clock.0.wall()) {
+        if let Err(error) =
+            self.own.add_name(&self.authority(), &address.to_canonical().to_string(), self.clock.0.wall())
+        {
             tracing::warn!(%error, "the collector's certificate was not made again");
         }
     }

@@ -40,6 +40,8 @@ pub(crate) struct AgentEntry {
     pub(crate) stream: Option<Arc<StreamOut>>,
     /// Boot id that the stream's Hello named.
     pub(crate) boot_id: String,
+    /// When a stream in its name was last refused and written down.
+    pub(crate) refusal_noted: UnixMillis,
     /// Highest durable sequence by epoch.
     pub(crate) marks: BTreeMap<u64, u64>,
     /// Open lanes by epoch.
@@ -59,6 +61,7 @@ impl AgentEntry {
             no,
             stream: None,
             boot_id: String::new(),
+            refusal_noted: UnixMillis::MIN,
             marks: BTreeMap::new(),
             lanes: BTreeMap::new(),
             live_epoch: 0,

@@ -4,20 +4,22 @@
 //! run ahead of the disk until the turn commits, and a turn that the store refuses
 //! makes the writer read them back.
 
-use super::deeds::Deed;
 use super::agents::{AgentEntry, Agents, LANES_PER_AGENT_MAX, LaneEntry};
+use super::deeds::Deed;
 use super::inbox::{Marks, Message, Queued};
 use super::restore;
 use super::sieve::{ShapeWatch, Sieve};
 use super::stream::{Fault, StreamOut};
 use crate::shared::{LaneCell, Problem, Shared};
 use crate::store::{Commit, Family, keys};
+use signalbox_access::AccessAct;
+use signalbox_access::event::Denial;
 use signalbox_engine::engine::Engine;
 use signalbox_engine::event::{AgentHello, Command, Event, SampledTick, SeriesId, Stamped};
 use signalbox_proto::limits::SERIES_PER_AGENT_MAX;
 use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::samples::{Batch, Hello};
-use signalbox_proto::units::UnixMillis;
+use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::head::{Lane, LaneError, TickView};
 use signalbox_tsdb::index::SeriesIndex;
 use signalbox_tsdb::journal::Record;
@@ -29,6 +31,10 @@ use tokio::sync::oneshot;
 
 /// The label that says whose a series is: always the agent's id.
 pub(crate) const HOST: &str = "host";
+
+/// A machine that is refused tries again every few seconds; of each agent's refusals
+/// so many are events and lines of the audit.
+const NOTE_REFUSAL_EVERY: Millis = Millis::from_mins(1);
 
 /// What a turn makes of its messages.
 #[derive(Debug, Default)]
@@ -148,6 +154,14 @@ impl Taker<'_> {
                     hello.agent, entry.boot_id, hello.boot_id
                 );
                 entry.stream = Some(old);
+                if self.at.since(entry.refusal_noted) >= NOTE_REFUSAL_EVERY {
+                    entry.refusal_noted = self.at;
+                    let denial =
+                        Denial { act: "stream".to_owned(), object: format!("agent:{}", hello.agent), why: why.clone() };
+                    self.out.deeds.push(Deed::own(AccessAct::Denied(denial)));
+                    let event = Event::StreamRefused { agent: hello.agent.clone(), why: why.clone() };
+                    self.out.event(self.at, event);
+                }
                 self.shared.set_problem(Problem::IdentityTwice, Some(why.clone()));
                 return Err(why);
             }
@@ -435,7 +449,7 @@ mod tests {
             epoch,
             seq: 1,
             wall: AT,
-            mono: signalbox_proto::units::Millis(0),
+            mono: Millis(0),
             key: true,
             series: Vec::new(),
             shapes: Vec::new(),

@@ -5,7 +5,7 @@ use super::agents::MARKS_PER_AGENT_MAX;
 use super::intake::Intake;
 use super::refusal::PAUSE;
 use super::stream::Throttle;
-use crate::store::{Family, keys};
+use crate::store::{Family, StoreError, keys};
 use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::keys::{AgentNo, Journal};
 use std::sync::Arc;
@@ -26,6 +26,16 @@ impl Writer {
         let lanes: Vec<_> =
             self.agents.iter().flat_map(|entry| entry.lanes.keys().map(|epoch| (entry.no, *epoch))).collect();
         self.seal_due(&lanes, at);
+    }
+
+    /// # Errors
+    /// [`StoreError`] when the thread that seals has died: see [`super::seal`].
+    pub(super) fn check_sealer(&self) -> Result<(), StoreError> {
+        if !self.sealer.is_gone() {
+            return Ok(());
+        }
+        let why = "its thread panicked; nothing is lost, the next start seals from the journal";
+        Err(StoreError::Failed { what: "seal chunks".to_owned(), why: why.to_owned() })
     }
 
     fn seal_if_due(&mut self, no: AgentNo, epoch: u64, at: UnixMillis) {

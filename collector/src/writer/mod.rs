@@ -19,6 +19,7 @@ mod deeds;
 pub mod inbox;
 pub mod intake;
 mod lanes;
+mod records;
 mod refusal;
 pub(crate) mod restore;
 pub mod retention;
@@ -39,14 +40,15 @@ use agents::Agents;
 use inbox::Queued;
 use intake::{Intake, Taker, announce};
 use seal::Sealer;
-use signalbox_access::{Access, AuditKey, Decision as AccessDecision, Fault};
 use sieve::Sieve;
+use signalbox_access::{Access, AuditKey, Decision as AccessDecision, Fault};
 use signalbox_engine::decision::{Notice, Table};
 use signalbox_engine::engine::{Decision, Engine};
 use signalbox_engine::event::Event;
 use signalbox_proto::names::AgentId;
 use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::head::SealLimits;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -60,7 +62,7 @@ const ITEMS_PER_MS: u64 = 16;
 /// Tables whose rows are kept as they stood, for explanations: those that
 /// verdicts are made of. Ledger and rulesets are only ever added to;
 /// feeds and outbox say nothing about a verdict.
-const EXPLAINED: [Table; 5] = [Table::Meta, Table::Agents, Table::Tracks, Table::Incidents, Table::Snoozes];
+pub(crate) const EXPLAINED: [Table; 5] = [Table::Meta, Table::Agents, Table::Tracks, Table::Incidents, Table::Snoozes];
 
 /// Messages of one turn, stamped.
 #[derive(Debug)]
@@ -86,6 +88,21 @@ pub enum Outcome {
     Stop,
 }
 
+/// Notices that the notifier does not have and must get.
+#[derive(Debug)]
+enum Owed {
+    /// All that are pending: nobody knows what it has.
+    All,
+    /// Those of these keys: they found no room in the channel.
+    These(BTreeSet<String>),
+}
+
+impl Owed {
+    fn is_nothing(&self) -> bool {
+        matches!(self, Owed::These(keys) if keys.is_empty())
+    }
+}
+
 /// Owner of all state that verdicts depend on.
 pub struct Writer {
     shared: Arc<Shared>,
@@ -101,8 +118,7 @@ pub struct Writer {
     seal_limits: SealLimits,
     series_max: u32,
     notices: mpsc::Sender<Notice>,
-    /// Notices were decided that found no room in the channel.
-    notices_behind: bool,
+    owed: Owed,
     turn: u64,
     /// Rules changed: stored series are told to the engine again.
     must_announce: bool,
@@ -156,7 +172,7 @@ impl Writer {
             seal_limits: SealLimits::default(),
             series_max,
             notices,
-            notices_behind: true,
+            owed: Owed::All,
             turn: restored.turn,
             must_announce: false,
             is_refused: false,
@@ -330,22 +346,28 @@ impl Writer {
         }
     }
 
-    /// Hands notices to the notifier. One that finds no room is in the outbox, and
-    /// the whole outbox is offered again once the channel has room.
-    fn tell(&mut self, notices: Vec<Notice>) {
-        let mut notices = notices;
-        if self.notices_behind && self.notices.capacity() == self.notices.max_capacity() {
-            self.notices_behind = false;
-            notices = self.engine.pending_notices();
+    /// Hands notices to the notifier, each once. One that finds no room is in the
+    /// outbox, and is offered again when the notifier has taken all that was in the
+    /// channel; the others are its business until it answers.
+    fn tell(&mut self, mut notices: Vec<Notice>) {
+        if !self.owed.is_nothing() && self.notices.capacity() == self.notices.max_capacity() {
+            let owed = std::mem::replace(&mut self.owed, Owed::These(BTreeSet::new()));
+            let mut pending = self.engine.pending_notices();
+            if let Owed::These(mut keys) = owed {
+                keys.extend(notices.into_iter().map(|notice| notice.key));
+                pending.retain(|notice| keys.contains(&notice.key));
+            }
+            notices = pending;
             self.shared.set_problem(Problem::NotifierBehind, None);
         }
         for notice in notices {
-            if self.notices.try_send(notice).is_err() {
-                self.notices_behind = true;
-                let text = "notices are decided faster than they are sent; all of them will be";
-                self.shared.set_problem(Problem::NotifierBehind, Some(text.to_owned()));
-                metrics::counter!("signalbox_notices_delayed_total").increment(1);
+            let Err(error) = self.notices.try_send(notice) else { continue };
+            if let Owed::These(keys) = &mut self.owed {
+                keys.insert(error.into_inner().key);
             }
+            let text = "notices are decided faster than they are sent; all of them will be";
+            self.shared.set_problem(Problem::NotifierBehind, Some(text.to_owned()));
+            metrics::counter!("signalbox_notices_delayed_total").increment(1);
         }
     }
 
@@ -353,7 +375,7 @@ impl Writer {
         let age = at.since(self.published_at);
         let every = PUBLISH_EVERY.max(self.publish_every);
         if somebody_acted || (self.is_board_old && age >= every) || age >= PUBLISH_AT_LEAST.max(every) {
-            let board = self.engine.board(at);
+            let board = self.engine.board_with(at, &|series| self.sieve.latest(series));
             let counts = board.status.counts;
             let n_items =
                 u64::from(counts.red) + u64::from(counts.amber) + u64::from(counts.green) + u64::from(counts.grey);

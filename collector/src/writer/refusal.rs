@@ -3,7 +3,7 @@
 
 use super::intake::Intake;
 use super::stream::{Fault, Throttle};
-use super::{Outcome, Turn, Writer, inbox, restore};
+use super::{Outcome, Owed, Turn, Writer, inbox, restore};
 use crate::shared::Problem;
 use crate::store::StoreError;
 use signalbox_proto::units::{Millis, UnixMillis};
@@ -26,6 +26,7 @@ impl Writer {
         self.shared.set_throttled(true);
         // Lanes ran ahead of the disk; readers see committed samples only.
         self.shared.catalogue_mut().lanes.clear();
+        self.sieve.forget_latest();
         let text = "the disk is full: nothing is ingested until there is space again";
         self.shared.set_problem(Problem::StoreFull, Some(text.to_owned()));
         let fault = Fault::Refused(text.to_owned());
@@ -76,7 +77,7 @@ impl Writer {
         self.must_announce = true;
         // Words of notifiers may have been lost: notices without an answer are
         // offered again, under their keys.
-        self.notices_behind = true;
+        self.owed = Owed::All;
         self.shared.set_throttled(false);
         self.shared.set_problem(Problem::StoreFull, None);
         tracing::info!("there is space again: the store is open and ingest goes on");

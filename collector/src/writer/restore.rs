@@ -18,7 +18,7 @@ use signalbox_tsdb::head::Lane;
 use signalbox_tsdb::index::SeriesIndex;
 use signalbox_tsdb::journal::Row as JournalRow;
 use signalbox_tsdb::keys::{AgentNo, Journal, parse_series};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -205,34 +205,9 @@ pub(crate) fn access(store: &dyn Store, key: AuditKey) -> Result<(Access, Option
     let last = store.last(Family::Audit, &[], &[])?;
     let last = last.and_then(|(key, row)| Some((keys::parse_audit(&key)?, row)));
     // A line that does not decode still holds its number: it is never written over.
-    let last = last.map(|(no, row)| AuditLine::decode(&row).filter(|line| line.no == no).unwrap_or(AuditLine { no, ..AuditLine::default() }));
+    let last = last.map(|(no, row)| {
+        AuditLine::decode(&row).filter(|line| line.no == no).unwrap_or(AuditLine { no, ..AuditLine::default() })
+    });
     Access::restore(rows, last.as_ref(), key)
         .map_err(|why| StoreError::Failed { what: "restore identities and rights".to_owned(), why: why.to_string() })
-}
-
-/// The engine's rows as they stood at an instant.
-///
-/// # Errors
-/// As [`engine_rows`].
-pub(crate) fn engine_rows_at(store: &dyn Store, at: UnixMillis) -> Result<Vec<Row>, StoreError> {
-    let mut rows: HashMap<Vec<u8>, Vec<u8>> = HashMap::new();
-    each(store, Family::History, &[], |key, value| {
-        let (row, from) =
-            keys::parse_history(key).ok_or_else(|| StoreError::damaged(Family::History, key, "not a version"))?;
-        if from <= at {
-            rows.insert(row.to_vec(), value.to_vec());
-        }
-        Ok(())
-    })?;
-    let mut found = Vec::with_capacity(rows.len());
-    for (row, value) in rows {
-        let damaged = || StoreError::damaged(Family::History, &row, "no such table");
-        let table = row.first().copied().and_then(keys::parse_table).ok_or_else(damaged)?;
-        let key = keys::row_key(&row).ok_or_else(damaged)?.to_vec();
-        if let Some((1, value)) = value.split_first() {
-            found.push(Row { table, key, value: Some(value.to_vec()) });
-        }
-    }
-    found.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
-    Ok(found)
 }

@@ -1,10 +1,10 @@
 //! What has to go, found off the writer's thread: old chunks first, then the
-//! oldest until the rest fits; and versions of engine rows that nobody can ask
-//! for any more.
+//! oldest until the rest fits; and [`super::records`].
 
 use super::inbox::{Inbox, Message};
+use super::records::{self, Records};
 use crate::shared::Shared;
-use crate::store::{Commit, Family, Store, StoreError, keys};
+use crate::store::{Commit, Family, Store, StoreError};
 use signalbox_proto::units::{Bytes, Millis, UnixMillis};
 use signalbox_tsdb::keys::Chunk;
 use signalbox_tsdb::retention::{Limits, Stored, plan};
@@ -20,7 +20,7 @@ const DELETED_MAX: usize = 20_000;
 #[derive(Debug, Default)]
 pub struct Sweep {
     chunks: Vec<Chunk>,
-    versions: Vec<Vec<u8>>,
+    records: Records,
     n_too_much: usize,
 }
 
@@ -40,32 +40,14 @@ pub(crate) fn sweep(store: &dyn Store, now: UnixMillis, limits: Limits) -> Resul
     let plan = plan(stored, now, limits);
     let mut chunks = plan.delete;
     chunks.truncate(DELETED_MAX);
-    Ok(Sweep { chunks, versions: old_versions(store, now - limits.age)?, n_too_much: plan.n_too_much })
-}
-
-/// Versions that were replaced before `oldest`: for every row the last one before
-/// that instant still answers for it.
-fn old_versions(store: &dyn Store, oldest: UnixMillis) -> Result<Vec<Vec<u8>>, StoreError> {
-    let mut old: Vec<Vec<u8>> = Vec::new();
-    let mut last: Option<Vec<u8>> = None;
-    let mut visit = |key: &[u8], _: &[u8]| {
-        let Some((row, from)) = keys::parse_history(key) else { return ControlFlow::Continue(()) };
-        let replaces = last.take_if(|last| keys::parse_history(last).is_some_and(|(before, _)| before == row));
-        if from > oldest {
-            return ControlFlow::Continue(());
-        }
-        old.extend(replaces);
-        last = Some(key.to_vec());
-        if old.len() >= DELETED_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    };
-    store.scan(Family::History, &[], &[], &mut visit)?;
-    Ok(old)
+    let records = records::find(store, now, now - limits.age)?;
+    Ok(Sweep { chunks, records, n_too_much: plan.n_too_much })
 }
 
 impl Sweep {
     /// True when nothing has to go.
     pub(crate) fn is_empty(&self) -> bool {
-        self.chunks.is_empty() && self.versions.is_empty()
+        self.chunks.is_empty() && self.records.is_empty()
     }
 
     /// The rows out.
@@ -77,9 +59,7 @@ impl Sweep {
         for chunk in self.chunks {
             commit.delete(Family::Chunks, chunk.encode());
         }
-        for version in self.versions {
-            commit.delete(Family::History, version);
-        }
+        self.records.into_commit(commit);
     }
 }
 
@@ -106,17 +86,12 @@ pub(crate) async fn run(shared: Arc<Shared>, inbox: Inbox, limits: Limits) {
 mod tests {
     use super::*;
     use crate::store::memory::MemoryStore;
-    use signalbox_engine::decision::Table;
     use signalbox_tsdb::keys::AgentNo;
 
     #[test]
-    fn the_version_in_force_at_the_horizon_stays() {
+    fn chunks_go_once_all_of_them_is_too_old() {
         let store = MemoryStore::default();
         let mut commit = Commit::default();
-        for at in [10, 20, 30, 40] {
-            commit.put(Family::History, keys::history(Table::Tracks, b"a", UnixMillis(at)), [1]);
-        }
-        commit.put(Family::History, keys::history(Table::Tracks, b"b", UnixMillis(5)), [1]);
         let chunk = |max| Chunk {
             agent: AgentNo(1),
             max_time: UnixMillis(max),
@@ -129,8 +104,6 @@ mod tests {
         store.commit(&commit).unwrap();
         let limits = Limits { age: Millis(100), size: Bytes(u64::MAX) };
         let sweep = sweep(&store, UnixMillis(130), limits).unwrap();
-        let wanted: Vec<_> = [10, 20].map(|at| keys::history(Table::Tracks, b"a", UnixMillis(at))).into();
-        assert_eq!(sweep.versions, wanted, "30 is in force at 30, 40 is younger, b has no other");
         assert_eq!(sweep.chunks, [chunk(29)]);
     }
 }

@@ -3,7 +3,8 @@
 //! The writer takes the open chunk out of a lane and hands it here; the lane goes
 //! on, and readers see both. The encoded rows come back through the inbox and are
 //! committed in a later turn. A crash in between loses nothing: the journal still
-//! has every batch.
+//! has every batch. Without the thread lanes would grow until agents are refused, so
+//! its end is the process's end: the next start seals from the journal.
 
 use super::agents::{Agents, LaneEntry};
 use super::inbox::{Inbox, Message};
@@ -15,6 +16,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Chunks that may wait to be encoded; the rest stay in their lanes.
@@ -41,7 +43,7 @@ pub struct Sealed {
 #[derive(Debug)]
 pub(crate) enum Sealer {
     /// A thread takes jobs; the count says how many wait.
-    Thread(SyncSender<Job>, Arc<AtomicUsize>),
+    Thread(SyncSender<Job>, Arc<AtomicUsize>, JoinHandle<()>),
     /// Encoded at once, by the caller: for tests, which have no threads.
     #[cfg(test)]
     Inline(std::collections::VecDeque<Sealed>),
@@ -73,28 +75,47 @@ impl Sealer {
                 }
             }
         };
-        std::thread::Builder::new().name("sealer".to_owned()).spawn(run)?;
-        Ok(Sealer::Thread(sender, waiting))
+        let thread = std::thread::Builder::new().name("sealer".to_owned()).spawn(run)?;
+        Ok(Sealer::Thread(sender, waiting, thread))
+    }
+
+    /// One whose thread has ended.
+    #[cfg(test)]
+    pub(crate) fn dead() -> Sealer {
+        let thread = std::thread::spawn(|| {});
+        while !thread.is_finished() {
+            std::thread::yield_now();
+        }
+        Sealer::Thread(sync_channel(JOBS_MAX).0, Arc::default(), thread)
+    }
+
+    /// True when the thread ended, which it does before its writer only by a panic.
+    pub(crate) fn is_gone(&self) -> bool {
+        match self {
+            Sealer::Thread(_, _, thread) => thread.is_finished(),
+            #[cfg(test)]
+            Sealer::Inline(_) => false,
+        }
     }
 
     /// True when it can take a job now.
     pub(crate) fn has_room(&self) -> bool {
         match self {
-            Sealer::Thread(_, waiting) => waiting.load(Ordering::Acquire) < JOBS_MAX,
+            Sealer::Thread(_, waiting, _) => waiting.load(Ordering::Acquire) < JOBS_MAX,
             #[cfg(test)]
             Sealer::Inline(_) => true,
         }
     }
 
     /// Takes a job; only after [`Sealer::has_room`]. A job that is lost because the
-    /// thread is gone costs nothing but memory: the journal has its batches.
+    /// thread is gone costs nothing: the journal has its batches.
     pub(crate) fn give(&mut self, agent: AgentNo, part: Arc<Lane>) {
         let job = Job { agent, part };
         match self {
-            Sealer::Thread(sender, waiting) => {
+            Sealer::Thread(sender, waiting, _) => {
                 waiting.fetch_add(1, Ordering::AcqRel);
                 if sender.try_send(job).is_err() {
-                    tracing::error!("the sealing thread is gone: chunks stay open until the next start");
+                    tracing::error!("the sealing thread is gone, the collector ends");
                 }
             }
             #[cfg(test)]

@@ -22,6 +22,8 @@ struct Slot {
     band: Band,
     /// The turn in which it last crossed.
     crossed_in: u64,
+    /// Its latest live value; not a number before the first.
+    latest: f64,
 }
 
 /// Watched columns of one shape.
@@ -89,7 +91,7 @@ impl Sieve {
             self.known.resize(at + 1, NOT_ASKED);
         }
         self.known[at] = if is_watched {
-            self.slots.push(Slot { band: Band::NONE, crossed_in: 0 });
+            self.slots.push(Slot { band: Band::NONE, crossed_in: 0, latest: f64::NAN });
             FIRST_SLOT + u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX - FIRST_SLOT)
         } else {
             UNWATCHED
@@ -102,6 +104,18 @@ impl Sieve {
         if let Some(slot) = slot {
             slot.band = band;
         }
+    }
+
+    /// The latest live value of a watched series: in a quiet band it moves on though
+    /// no verdict does.
+    pub(crate) fn latest(&self, id: SeriesId) -> Option<f64> {
+        let slot = self.slots.get(self.state(id).checked_sub(FIRST_SLOT)? as usize)?;
+        Some(slot.latest).filter(|value| !value.is_nan())
+    }
+
+    /// The turn was refused: its values are not kept, so they are not shown.
+    pub(crate) fn forget_latest(&mut self) {
+        self.slots.iter_mut().for_each(|slot| slot.latest = f64::NAN);
     }
 
     /// How many series are watched.
@@ -137,6 +151,9 @@ impl Sieve {
         for column in &watch.columns {
             let value = tick.value(column.series_ref);
             let slot = &mut self.slots[column.slot as usize];
+            if live {
+                slot.latest = value;
+            }
             let is_event = !live
                 || ends_silence
                 || self.lets_all_pass

@@ -9,8 +9,8 @@ use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::telemetry::Telemetry;
 use proptest::prelude::*;
-use signalbox_engine::board::Board;
 use signalbox_access::{Caller, Principal, Role};
+use signalbox_engine::board::Board;
 use signalbox_engine::event::Act;
 use signalbox_proto::clock::ManualClock;
 use signalbox_proto::columns::Encoder;
@@ -38,6 +38,7 @@ rules:
 "#;
 
 struct Rig {
+    clock: Arc<ManualClock>,
     store: Arc<MemoryStore>,
     shared: Arc<Shared>,
     writer: Writer,
@@ -53,13 +54,19 @@ impl Rig {
     }
 
     fn over(store: Arc<MemoryStore>, at: UnixMillis) -> Rig {
+        Rig::with_room(store, at, 64)
+    }
+
+    /// A rig whose notifier has room for so many notices.
+    fn with_room(store: Arc<MemoryStore>, at: UnixMillis, n_notices: usize) -> Rig {
         let clock = Arc::new(ManualClock::at(at));
-        let shared = Arc::new(Shared::new(clock, Arc::clone(&store) as Arc<dyn Store>, Telemetry::default()));
-        let (sender, notices) = mpsc::channel(64);
+        let own = Arc::clone(&clock);
+        let shared = Arc::new(Shared::new(own, Arc::clone(&store) as Arc<dyn Store>, Telemetry::default()));
+        let (sender, notices) = mpsc::channel(n_notices);
         let sealer = Sealer::Inline(VecDeque::new());
         let key = AuditKey::new([7; 32]);
         let writer = Writer::open(Arc::clone(&shared), sealer, sender, 1000, key, at).unwrap();
-        Rig { store, shared, writer, _notices: notices, at }
+        Rig { clock, store, shared, writer, _notices: notices, at }
     }
 
     fn put_rules(&mut self, text: &str) {
@@ -82,6 +89,7 @@ impl Rig {
 
     fn pass(&mut self, ms: i64) {
         self.at = self.at.shifted(ms);
+        self.clock.advance(Millis(ms.unsigned_abs()));
     }
 
     fn board(&self) -> Board {
@@ -263,6 +271,22 @@ fn another_machine_with_the_same_id_is_refused_and_the_same_one_takes_over() {
     rig.turn(vec![hello]);
     assert!(marks.try_recv().unwrap().unwrap_err().contains("in use by another machine"));
     assert_eq!(rig.shared.problems().len(), 1);
+    let audited = || {
+        let prefix = keys::state(Table::Audit, &[]);
+        let mut rows = Vec::new();
+        let mut visit = |_: &[u8], row: &[u8]| {
+            rows.push(String::from_utf8_lossy(row).into_owned());
+            std::ops::ControlFlow::Continue(())
+        };
+        rig.store.scan(Family::State, &prefix, &crate::store::after_prefix(&prefix), &mut visit).unwrap();
+        rows
+    };
+    assert!(audited()[0].contains("in use by another machine"), "{:?}", audited());
+    let store = Arc::clone(&rig.store);
+    let n_commits = store.n_commits();
+    let (hello, _refused) = clone.hello(rig.at);
+    rig.turn(vec![hello]);
+    assert_eq!(store.n_commits(), n_commits, "one that tries again is not written down each time");
     let old = Arc::clone(&agent.stream);
     let (hello, mut marks) = agent.hello(rig.at);
     rig.turn(vec![hello]);
@@ -483,4 +507,198 @@ fn agents_that_a_full_store_could_not_hear_are_not_lost() {
     rig.pass(2000);
     assert_eq!(rig.turn(Vec::new()), Outcome::Committed);
     assert_eq!(rig.board().incidents, [], "five minutes of deafness are nobody's incident");
+}
+
+#[test]
+fn a_duplicate_whose_lane_is_whole_changes_nothing() {
+    let (mut rig, mut agent) = connected();
+    let mut sent = Vec::new();
+    for _ in 0..15 {
+        rig.pass(1000);
+        let batch = agent.batch(rig.at, &[3.0]);
+        sent.push(batch.clone());
+        rig.turn(vec![Message::Batch { stream: Arc::clone(&agent.stream), batch }]);
+    }
+    // Also after a restart, which reads the lanes back.
+    let mut again = Rig::over(Arc::new(rig.store.copy()), rig.at);
+    again.put_rules(RULES);
+    let (hello, _marks) = agent.hello(again.at);
+    again.turn(vec![hello]);
+    let rows = || again.store.stats().n_rows;
+    let before = (rows(), again.store.n_commits());
+    let from_key =
+        sent[10..].iter().map(|batch| Message::Batch { stream: Arc::clone(&agent.stream), batch: batch.clone() });
+    let messages = from_key.collect();
+    let (store, events) = (Arc::clone(&again.store), again.board());
+    again.turn(messages);
+    assert_eq!((store.stats().n_rows, store.n_commits()), before, "nothing is written for what is stored");
+    assert_eq!(again.board(), events);
+    assert_eq!(agent.acks(), [(1, 15)], "told that it is stored");
+}
+
+#[test]
+fn a_forgotten_lane_is_built_again_from_any_key_batch() {
+    let (mut rig, mut old) = connected();
+    let mut sent = Vec::new();
+    for _ in 0..15 {
+        rig.pass(1000);
+        let batch = old.batch(rig.at, &[3.0]);
+        sent.push(batch.clone());
+        rig.turn(vec![Message::Batch { stream: Arc::clone(&old.stream), batch }]);
+    }
+    let mut live = TestAgent { epoch: 2, ..TestAgent::new("web1") };
+    let (hello, _marks) = live.hello(rig.at);
+    rig.turn(vec![hello]);
+    for _ in 0..3 {
+        rig.pass(200_000);
+        let message = live.message(rig.at, &[4.0]);
+        rig.turn(vec![message]);
+        rig.writer.tidy(rig.at);
+        rig.turn(Vec::new());
+    }
+    assert!(!rig.writer.agents.find(&live.id).unwrap().lanes.contains_key(&1), "the old lane was forgotten");
+    let again = |batch: &Batch| Message::Batch { stream: Arc::clone(&live.stream), batch: batch.clone() };
+    // The agent's segment begins with batch 11; the collector has up to 15.
+    sent.push(old.batch(sent[14].wall.shifted(1000), &[5.0]));
+    rig.turn(sent[10..].iter().map(again).collect());
+    assert!(!live.stream.is_ended());
+    rig.turn(vec![again(&sent[15])]);
+    assert_eq!(rig.writer.agents.find(&live.id).unwrap().marks.get(&1), Some(&16));
+    let values: Vec<_> = rig.points("load")[0].iter().map(|point| point.value).collect();
+    assert_eq!(values, [[3.0; 15].as_slice(), &[5.0, 4.0, 4.0, 4.0]].concat(), "each once");
+}
+
+#[test]
+fn the_death_of_the_sealing_thread_ends_the_writer() {
+    let (clock, store) = (Arc::new(ManualClock::at(START)), Arc::new(MemoryStore::default()));
+    let shared = Arc::new(Shared::new(clock, store, Telemetry::default()));
+    let folder = tempfile::tempdir().unwrap();
+    let (tail, _) = crate::store::tail::TailRecord::open(folder.path()).unwrap();
+    let (inbox, outbox) = inbox::inbox(1 << 20);
+    let (sender, _notices) = mpsc::channel(1);
+    let writer = Writer::open(Arc::clone(&shared), Sealer::dead(), sender, 1000, START).unwrap();
+    let bytes = signalbox_proto::units::Bytes;
+    let limits = Limits {
+        gather: Millis(1),
+        gather_bytes: bytes(1),
+        data_dir: folder.path().to_owned(),
+        min_free: Some(bytes(0)),
+    };
+    // Whoever does not notice ends well.
+    inbox.try_give(Message::Stop).unwrap();
+    let error = run(writer, &outbox, &shared, tail, &limits).unwrap_err();
+    assert!(error.to_string().contains("seal chunks"), "{error}");
+}
+
+#[test]
+fn notices_that_found_no_room_are_offered_once_and_those_that_did_are_not_again() {
+    let mut rig = Rig::with_room(Arc::default(), START, 2);
+    let hook = "channels:\n  - name: hook\n    webhook: {url: \"http://127.0.0.1:9/\"}\nroutes:\n  - channel: hook\n";
+    rig.put_rules(&format!("{RULES}{hook}"));
+    let mut agents: Vec<_> = ["web1", "web2", "web3"].map(TestAgent::new).into();
+    let hellos = agents.iter_mut().map(|agent| agent.hello(START).0).collect();
+    rig.turn(hellos);
+    for load in [1.0, 20.0, 20.0, 20.0] {
+        rig.pass(1000);
+        let at = rig.at;
+        rig.turn(agents.iter_mut().map(|agent| agent.message(at, &[load])).collect());
+    }
+    assert_eq!(rig.board().incidents.len(), 3);
+    let mut told = Vec::new();
+    for _ in 0..5 {
+        // The notifier takes one; it answers none so far.
+        told.extend(rig._notices.try_recv().ok().map(|notice| notice.key));
+        rig.turn(Vec::new());
+    }
+    let n_told = told.len();
+    told.sort();
+    told.dedup();
+    assert_eq!((n_told, told.len()), (3, 3), "each once: {told:?}");
+    assert!(rig.shared.problems().is_empty());
+}
+
+/// A red item of an agent that was retired afterwards; gives the instant of the red.
+fn red_then_retired() -> (Rig, UnixMillis) {
+    let (mut rig, mut agent) = connected();
+    for load in [1.0, 20.0, 20.0, 20.0] {
+        rig.pass(1000);
+        let message = agent.message(rig.at, &[load]);
+        rig.turn(vec![message]);
+    }
+    let red_at = rig.at;
+    for _ in 0..4 {
+        rig.pass(1000);
+        let message = agent.message(rig.at, &[1.0]);
+        rig.turn(vec![message]);
+    }
+    rig.turn(vec![Message::Disconnected { stream: Arc::clone(&agent.stream), goodbye: Some("bye".to_owned()) }]);
+    rig.pass(1000);
+    let act = Act::RetireAgent { agent: agent.id, reason: String::new() };
+    let command = Command { author: "op".to_owned(), act };
+    rig.turn(vec![Message::Command { command, reply: oneshot::channel().0 }]);
+    (rig, red_at)
+}
+
+#[test]
+fn an_item_that_the_board_shows_no_more_is_explained_as_it_stood() {
+    let (rig, red_at) = red_then_retired();
+    assert_eq!(rig.level(), None, "its agent is retired");
+    let then = crate::explain::prove(&rig.shared, "host/web1:busy", Some(red_at)).unwrap();
+    assert_eq!((then.item.level, then.item.value, then.item.incident), (Level::Red, Some(20.0), Some(1)));
+    assert!(then.ledger.iter().any(|line| line.transition == "raised"), "{:?}", then.ledger);
+    let before = crate::explain::prove(&rig.shared, "host/web1:busy", Some(red_at.shifted(-3000))).unwrap();
+    assert_eq!((before.item.level, before.item.incident, before.ledger.len()), (Level::Green, None, 0));
+}
+
+#[test]
+fn proofs_of_the_future_and_of_unknown_items_are_refused() {
+    let (rig, red_at) = red_then_retired();
+    let prove = |item: &str, at| crate::explain::prove(&rig.shared, item, Some(at)).unwrap_err();
+    assert_eq!(prove("host/web1:busy", rig.at.shifted(1)), crate::handle::HandleError::Future);
+    for unknown in ["host/web2:busy", "host/web1:idle", "host/web1:busy{a=\"b\"}", "busy", ""] {
+        let error = prove(unknown, red_at);
+        assert!(matches!(error, crate::handle::HandleError::NotFound(_)), "{unknown}: {error}");
+    }
+    let error = prove("host/web1:busy", START.shifted(-1));
+    assert!(error.to_string().contains("nothing is kept of that instant"), "{error}");
+}
+
+#[test]
+fn incidents_that_were_over_long_ago_go_with_their_ledger_and_open_ones_stay() {
+    let (rig, red_at) = red_then_retired();
+    let rows = |rig: &Rig| restore::engine_rows(&*rig.store).unwrap();
+    let n_rows = |rig: &Rig, table| rows(rig).iter().filter(|row| row.table == table).count();
+    assert!(n_rows(&rig, Table::Incidents) == 1 && n_rows(&rig, Table::Ledger) > 0);
+    let sweep = |rig: &Rig, now: UnixMillis| {
+        let mut commit = Commit::default();
+        records::find(&*rig.store, now, now - Millis::from_mins(60)).unwrap().into_commit(&mut commit);
+        rig.store.commit(&commit).unwrap();
+    };
+    let year = red_at + records::INCIDENTS_AGE;
+    sweep(&rig, year);
+    assert_eq!(n_rows(&rig, Table::Incidents), 1, "not older than that yet");
+    assert_eq!(n_rows(&rig, Table::Rulesets), 1, "the rules in force stay, however old");
+    sweep(&rig, year + Millis::from_secs(10));
+    assert_eq!((n_rows(&rig, Table::Incidents), n_rows(&rig, Table::Ledger)), (0, 0));
+    let (mut open, mut agent) = connected();
+    for load in [20.0, 20.0, 20.0] {
+        open.pass(1000);
+        let message = agent.message(open.at, &[load]);
+        open.turn(vec![message]);
+    }
+    sweep(&open, open.at + records::INCIDENTS_AGE + records::INCIDENTS_AGE);
+    assert_eq!(n_rows(&open, Table::Incidents), 1, "it is red still");
+}
+
+#[test]
+fn the_board_shows_values_that_move_within_a_quiet_band() {
+    let (mut rig, mut agent) = connected();
+    for load in [1.0, 2.0, 3.0] {
+        rig.pass(1000);
+        let message = agent.message(rig.at, &[load]);
+        rig.turn(vec![message]);
+    }
+    let board = rig.shared.board();
+    let item = board.item("host/web1:busy").unwrap();
+    assert_eq!((item.value, item.why.as_str()), (Some(3.0), "3; amber is > 5, red is > 10"));
 }

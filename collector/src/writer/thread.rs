@@ -82,6 +82,7 @@ pub(crate) fn run(
         }
         if is_second {
             ticked_at = stamp.at;
+            writer.check_sealer()?;
             writer.tidy(stamp.at);
             if stamp.at.since(gauged_at) >= GAUGE_EVERY {
                 gauged_at = stamp.at;

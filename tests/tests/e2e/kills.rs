@@ -218,3 +218,37 @@ fn f02_a_killed_agent_goes_on_and_doubles_nothing() -> Result<()> {
     }
     Ok(())
 }
+
+#[test]
+fn f03_both_sides_killed_in_turns_lose_and_double_nothing_but_the_kills_of_the_agent() -> Result<()> {
+    let rounds = setting("SIGNALBOX_ROUNDS", 4);
+    let mut random = Random::new(setting("SIGNALBOX_SEED", 42));
+    let folder = tempfile::tempdir()?;
+    let mut collector = Collector::start(&folder.path().join("collector"), &[])?;
+    let config = format!("agent_id: both\ncollector: {}\n", collector.endpoint());
+    let mut agent = Agent::start(&folder.path().join("agent"), &config)?;
+    let began = now();
+    for _ in 0..rounds {
+        std::thread::sleep(Duration::from_millis(1500 + random.below(1000)));
+        collector.process.kill_9()?;
+        // The agent dies while it keeps what nobody has.
+        std::thread::sleep(Duration::from_millis(1500 + random.below(1000)));
+        agent.process.kill_9()?;
+        agent.restart()?;
+        std::thread::sleep(Duration::from_millis(random.below(1000)));
+        collector.restart()?;
+    }
+    let back = now();
+    let client = collector.client();
+    let points = wait_for("live samples and the backlog", PATIENCE, || {
+        let answer = client.query("node_load1{host=\"both\"}", began.0 - 5_000, now().0)?;
+        let points = answer.series.into_iter().next().map(|series| series.points).unwrap_or_default();
+        let widest = points.windows(2).map(|pair| pair[1].0 - pair[0].0).max().unwrap_or(i64::MAX);
+        let is_live = points.last().is_some_and(|(at, _)| *at >= back.0 + 2_000);
+        // What the agent kept under a second before its kill may be lost, and the start takes one.
+        Ok((is_live && widest <= 3_500).then_some(points))
+    })?;
+    ensure!(points.windows(2).all(|pair| pair[0].0 < pair[1].0), "in order, none twice");
+    ensure!(points[0].0 <= began.0 + 3_500, "from the beginning on");
+    Ok(())
+}

@@ -2,7 +2,9 @@
 //! promises that it keeps; fault ids (F01 …) are those of docs/faults.md.
 
 mod backfill;
+mod clocks;
 mod common;
+mod damage;
 mod disk;
 mod examples;
 mod kills;

@@ -211,3 +211,42 @@ fn an_agent_that_is_gone_is_one_incident_and_its_items_are_grey() -> Result<()> 
     ensure!(client.incidents()?.len() == 1, "one incident, not one for each item");
     Ok(())
 }
+
+#[test]
+fn f23_a_storm_of_reconnects_holds_no_honest_agent_up() -> Result<()> {
+    const STORM: usize = 50;
+    const SERVED_MAX: Millis = Millis::from_secs(2);
+    let folder = tempfile::tempdir()?;
+    let collector = Collector::start(folder.path(), &[("rules.yaml", AT_ONCE)])?;
+    let endpoint = collector.endpoint();
+    block_on(async {
+        let mut storm = tokio::task::JoinSet::new();
+        for who in 0..STORM {
+            let endpoint = endpoint.clone();
+            // Each comes, says a little, and is gone, again and again.
+            storm.spawn(async move {
+                for epoch in 1.. {
+                    let speaker = speaker(&format!("storm-{who}"), epoch, 5, STEP.0)?;
+                    let mut line = Line::open(&endpoint, speaker, now(), STEP).await?;
+                    line.send(1, &[0.0; 5]).await?;
+                }
+                anyhow::Ok(())
+            });
+        }
+        for round in 1..=5 {
+            let began = now();
+            let mut honest = Line::open(&endpoint, speaker("honest", round, 1, STEP.0)?, began, STEP).await?;
+            honest.send(3, &[0.0]).await?;
+            let took = now().since(began);
+            ensure!(took < SERVED_MAX, "round {round}: served after {took}");
+            tokio::time::sleep(STEP.times(5).std()).await;
+        }
+        if let Some(ended) = storm.try_join_next() {
+            ended.context("a task of the storm panicked")?.context("the storm is served too")?;
+        }
+        storm.shutdown().await;
+        Ok(())
+    })?;
+    ensure!(collector.client().status().is_ok(), "the board is served");
+    Ok(())
+}

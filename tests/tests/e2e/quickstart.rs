@@ -4,8 +4,8 @@
 use anyhow::{Context, Result, ensure};
 use e2e::client::Client;
 use e2e::process::free_port;
-use std::os::unix::fs::PermissionsExt;
 use signalbox_proto::status::Freshness;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
@@ -29,6 +29,13 @@ fn detach_ends_with_a_board_of_this_host_and_stop_ends_it() -> Result<()> {
     let again = log_in(&stranger, &said);
     let (stopped, end) = quickstart(&["--stop", "--data", &data])?;
     ensure!(ok, "{said}");
+    ensure!(!said.contains('\u{1b}'), "escape codes in a pipe: {said:?}");
+    let kept = |name: &str| std::fs::read_to_string(folder.path().join("data").join(name));
+    let config = kept("collector.yaml")?;
+    for line in [format!("listen_http: 127.0.0.1:{http}\n"), format!("listen_grpc: 127.0.0.1:{grpc}\n")] {
+        ensure!(config.contains(&line), "{line:?} is not in {config}");
+    }
+    ensure!(kept("agent.yaml")?.contains(&format!("collector: http://127.0.0.1:{grpc}\n")));
     let items: Vec<_> = board?.entities.into_iter().flat_map(|entity| entity.items).collect();
     for subject in ["cpu", "memory", "filesystem", "swap", "network"] {
         let fresh = items.iter().any(|item| item.metric.contains(subject) && item.freshness == Freshness::Fresh);

@@ -1,5 +1,6 @@
 //! Which processes a watch means.
 
+use super::row::TICKS_PER_SEC;
 use super::table::{Id, ProcessTable};
 use crate::check::CheckError;
 use crate::check::file::attribute;
@@ -8,6 +9,7 @@ use regex_lite::Regex;
 use signalbox_proto::units::Millis;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::time::UNIX_EPOCH;
 
 /// Of a command line this much is looked at.
 const COMMAND_MAX_BYTES: usize = 4096;
@@ -15,6 +17,11 @@ const COMMAND_MAX_BYTES: usize = 4096;
 const GROUPS_MAX: usize = 1024;
 /// Where a host keeps its control groups: version 2, mixed, and version 1.
 const HIERARCHIES: [&str; 3] = ["sys/fs/cgroup", "sys/fs/cgroup/unified", "sys/fs/cgroup/systemd"];
+
+/// A process that began so much later than its pid file was written got the pid of
+/// one that ended. Whoever writes a pid file knows the pid, so this is only room for
+/// clocks that were set in between.
+const PID_FILE_SLACK_SECS: f64 = 60.0;
 
 /// How processes are found.
 #[derive(Debug, Clone)]
@@ -76,6 +83,25 @@ impl Pattern {
         found.dedup();
         Ok((found, taken))
     }
+
+    /// True when a process that was found by its pid file began after the file was
+    /// written: its pid was given out again. Where that cannot be read it is not said.
+    pub(crate) fn is_stranger(&self, root: &Path, id: Id) -> bool {
+        let Pattern::PidFile(path) = self else { return false };
+        let path = root.join(path.strip_prefix("/").unwrap_or(path));
+        let written = std::fs::metadata(path).and_then(|file| file.modified()).ok();
+        let written = written.and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        let (Some(written), Some(booted_secs)) = (written, booted_secs(root)) else { return false };
+        let began_secs = booted_secs + id.start_ticks as f64 / TICKS_PER_SEC;
+        began_secs > written.as_secs_f64() + PID_FILE_SLACK_SECS
+    }
+}
+
+/// When the kernel began, Unix seconds by the clock as it is set now.
+fn booted_secs(root: &Path) -> Option<f64> {
+    let text = std::fs::read_to_string(root.join("proc/stat")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("btime "))?;
+    line.trim().parse().ok()
 }
 
 fn pid(text: &[u8]) -> Option<u32> {

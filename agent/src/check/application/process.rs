@@ -168,7 +168,9 @@ impl ProcessWatch {
         }
         let age_max = if searching { Millis::ZERO } else { self.spec.scan_every };
         let not_before = Millis(now.0.saturating_sub(age_max.0).max(self.scanned.map_or(0, |then| then.0 + 1)));
-        let (found, taken) = self.spec.pattern.find(&self.root, &self.table, now, not_before.min(now))?;
+        let (mut found, taken) = self.spec.pattern.find(&self.root, &self.table, now, not_before.min(now))?;
+        // One that was believed stays so: a clock that is set moves all beginnings.
+        found.retain(|id| self.is_known(*id) || !self.spec.pattern.is_stranger(&self.root, *id));
         let first_look = self.scanned.replace(taken).is_none();
         // One that no longer matches has become another program: it counts as ended.
         let before = self.instances.len();
@@ -179,10 +181,14 @@ impl ProcessWatch {
         Ok(())
     }
 
+    fn is_known(&self, id: Id) -> bool {
+        self.instances.iter().any(|instance| instance.id == id)
+    }
+
     fn add_instances(&mut self, found: &[Id], first_look: bool) {
         let how = if first_look { Found::AtFirst } else { Found::Since };
         for id in found.iter().take(INSTANCES_MAX) {
-            if self.instances.iter().any(|instance| instance.id == *id) {
+            if self.is_known(*id) {
                 continue;
             }
             let wakes = self.root == Path::new("/") && self.instances.len() < WAKES_MAX;

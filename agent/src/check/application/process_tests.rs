@@ -108,6 +108,29 @@ fn one_that_became_another_program_is_gone() {
 }
 
 #[test]
+fn a_pid_that_was_given_out_again_is_not_the_process_of_the_old_file() {
+    let tree = tree();
+    tree.write("run/shop.pid", "10\n");
+    let file = std::fs::metadata(tree.root().join("run/shop.pid")).unwrap();
+    let written = file.modified().unwrap().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    // Process 10 began 90 s after the boot.
+    let booted = |before_secs: u64| tree.write("proc/stat", &format!("cpu 1\nbtime {}\n", written - before_secs));
+    let pattern = Pattern::PidFile("/run/shop.pid".into());
+    let spec = || ProcessSpec { name: "shop".to_owned(), pattern: pattern.clone(), scan_every: SCAN_EVERY };
+    let watch = || ProcessWatch::with_table(tree.root(), spec(), Arc::new(ProcessTable::new(tree.root())));
+    booted(100);
+    let mut known = watch();
+    assert_eq!(value(&mut known, 0, "up"), Some(1.0));
+    booted(31);
+    assert_eq!(value(&mut watch(), 0, "up"), Some(1.0), "59 s after the file: the clock may have been set");
+    booted(28);
+    assert_eq!(value(&mut watch(), 0, "up"), Some(0.0), "62 s after the file: another program");
+    assert_eq!(value(&mut known, 5000, "up"), Some(1.0), "a clock that was set makes no stranger of one that is known");
+    tree.write("proc/10/stat", &stat(10, "shop", "S", 50, 9500));
+    assert_eq!(value(&mut known, 10_000, "up"), Some(0.0), "the known one ended, the next one has its pid");
+}
+
+#[test]
 fn instances_over_the_limit_are_counted_and_not_read() {
     let tree = tree();
     for pid in 1000..1000 + INSTANCES_MAX as u32 {

@@ -2,13 +2,14 @@
 
 use crate::check::CheckError;
 use crate::check::columns::Adder;
-use crate::check::file::{KeptFile, attribute};
+use crate::check::file::{Folder, KeptFile};
 use crate::check::text::{hex, number, trim};
 use signalbox_proto::units::Millis;
 use std::path::PathBuf;
 
-/// How old attributes may get while the state stays the same.
-const ATTRIBUTES_EVERY: Millis = Millis::from_secs(30);
+/// How old attributes may get while the state stays the same. They are twenty-one
+/// small files a device, and configuration: what fails shows in the state.
+const ATTRIBUTES_EVERY: Millis = Millis::from_secs(60);
 /// Longer states are cut; the kernel's longest is `lowerlayerdown`.
 const STATE_MAX_BYTES: usize = 16;
 
@@ -83,7 +84,7 @@ impl Link {
         }
     }
 
-    /// Reads the state; the rest too when the state changed or half a minute has passed.
+    /// Reads the state; the rest too when the state changed or a minute has passed.
     ///
     /// # Errors
     /// [`CheckError::Read`] when the state is there and cannot be read.
@@ -94,10 +95,16 @@ impl Link {
             return Ok(());
         }
         let mut values = [None; ATTRIBUTES.len()];
-        for ((file, name), value) in ATTRIBUTES.iter().zip(&mut values) {
-            *value = attribute(&self.folder.join(file)).and_then(|text| parse(name, text.as_bytes()));
+        let mut info = INFO.map(|_| String::new());
+        if let Some(folder) = Folder::open(&self.folder) {
+            for ((file, name), value) in ATTRIBUTES.iter().zip(&mut values) {
+                *value = folder.attribute(file, |text| parse(name, text)).flatten();
+            }
+            for (file, text) in INFO.iter().zip(&mut info) {
+                let lossy = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
+                *text = folder.attribute(file, lossy).unwrap_or_default();
+            }
         }
-        let info = INFO.map(|file| attribute(&self.folder.join(file)).unwrap_or_default());
         let shown = |values: &[Option<f64>]| values.iter().map(Option::is_some).collect::<Vec<_>>();
         if state != self.state || info != self.info || shown(&values) != shown(&self.values) || self.generation == 0 {
             self.generation += 1;

@@ -45,6 +45,12 @@ pub fn unknown(why: &str) -> String {
     format!("SIGNALBOX GREY - {text}")
 }
 
+/// The line as a program reads it: `{"exit", "level", "text"}`.
+pub fn json(shown: Shown, line: &str) -> String {
+    let level = shown.word().to_lowercase();
+    serde_json::json!({ "level": level, "exit": exit_code(shown), "text": line }).to_string()
+}
+
 /// A plugin's exit code: 0, 1, 2, 3 for green, amber, red, grey.
 pub fn exit_code(shown: Shown) -> u8 {
     match shown {
@@ -93,6 +99,11 @@ mod tests {
         assert!(text.contains("collector: disk / full"), "{text}");
         status.counts.grey = 3;
         assert_eq!(exit_code(line(&status).0), 1);
+    }
+
+    #[test]
+    fn programs_get_level_exit_and_line() {
+        assert_eq!(json(Shown::Amber, "a \"b\""), r#"{"exit":1,"level":"amber","text":"a \"b\""}"#);
     }
 
     #[test]

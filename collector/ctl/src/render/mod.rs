@@ -7,6 +7,7 @@ pub mod check;
 pub mod doctor;
 pub mod explain;
 pub mod incidents;
+pub mod nothing;
 pub mod query;
 pub mod rules;
 pub mod snoozes;

@@ -45,6 +45,13 @@ pub fn tree(look: &Look, status: &Status, all: bool) -> String {
     out
 }
 
+/// A board of which the filters leave nothing, and why.
+pub fn empty(look: &Look, status: &Status, why: &str) -> String {
+    let mut out = header(look, status);
+    push_wrapped(&mut out, look, 0, "", &clean(why));
+    out
+}
+
 /// One row for each item, and for each entity that is bad without items of its own.
 pub fn flat(look: &Look, status: &Status, all: bool) -> String {
     let mut rows: Vec<(Shown, Vec<Field>)> = Vec::new();
@@ -133,7 +140,7 @@ pub(crate) fn counts_line(status: &Status) -> String {
 
 fn footer(out: &mut String, look: &Look, status: &Status, n_hidden: usize) {
     if status.entities.is_empty() {
-        out.push_str("nothing is watched here: no agent has spoken, or the filters leave nothing\n");
+        out.push_str("nothing is watched so far: no agent has spoken\n");
     } else if n_hidden > 0 {
         out.push_str(&look.faint(&format!("{} not told, see --all", counted(n_hidden, "green item"))));
         out.push('\n');
@@ -153,11 +160,12 @@ fn is_worth_telling(item: &Item) -> bool {
 pub(crate) fn flags(look: &Look, item: &Item) -> Vec<String> {
     let mut flags = Vec::new();
     if let Some(pending) = item.pending {
-        let due = pending.due.map_or("clock paused".to_owned(), |due| match due > look.now {
-            true => age(look.now, due),
-            false => "now".to_owned(),
+        let verb = if pending.target > item.level { "raises" } else { "clears" };
+        let due = pending.due.map_or("its clock is paused".to_owned(), |due| match due > look.now {
+            true => format!("{verb} {}", age(look.now, due)),
+            false => format!("{verb} now"),
         });
-        flags.push(format!("→ {} {due}", pending.target.word().to_uppercase()));
+        flags.push(format!("{} since {}, {due}", pending.target, age(look.now, pending.since)));
     }
     match item.freshness {
         Freshness::Fresh | Freshness::Gone => {}
@@ -361,7 +369,7 @@ mod tests {
                        filesystem-full is red
                 ● RED    filesystem-full{mountpoint="/"}  3m · INC-17 · snoozed
                          97.1 % used, red from 95 % on
-                ✓ GREEN  load-high  3m · → AMBER in 40s
+                ✓ GREEN  load-high  3m · amber since 20s, raises in 40s
                          0.4, amber from 8 on
                 ✓ 1 green item
               ? GREY   host/db1  3m · was red · owner infra
@@ -387,7 +395,7 @@ mod tests {
                        filesystem-full is red
                 ● RED    filesystem-full{mountpoint="/"}  3m · INC-17 · snoozed
                          97.1 % used, red from 95 % on
-                ✓ GREEN  load-high  3m · → AMBER in 40s
+                ✓ GREEN  load-high  3m · amber since 20s, raises in 40s
                          0.4, amber from 8 on
                 ✓ GREEN  swap-used  3m
                          0 %, amber from 50 % on
@@ -416,8 +424,9 @@ mod tests {
             ? GREY   3m   host/db1:load-high             infra     no sample for 5 min\u{1
                                                                    b}[2J\u{202e}gpj.exe
                                                                    [stale, was red]
-            ✓ GREEN  3m   host/web1:load-high            infra     0.4, amber from 8 on [→
-                                                                   AMBER in 40s]
+            ✓ GREEN  3m   host/web1:load-high            infra     0.4, amber from 8 on
+                                                                   [amber since 20s,
+                                                                   raises in 40s]
             2 green items not told, see --all
         "#]]
         .assert_eq(&flat(&look(80), &board(), false));
@@ -435,7 +444,7 @@ mod tests {
             ● RED    3m   application/payments                            payments  host/web1 is red
             ● RED    3m   host/web1:filesystem-full{mountpoint="/"}  17   infra     97.1 % used, red from 95 % on [snoozed]
             ? GREY   3m   host/db1:load-high                              infra     no sample for 5 min\u{1b}[2J\u{202e}gpj.exe [stale, was red]
-            ✓ GREEN  3m   host/web1:load-high                             infra     0.4, amber from 8 on [→ AMBER in 40s]
+            ✓ GREEN  3m   host/web1:load-high                             infra     0.4, amber from 8 on [amber since 20s, raises in 40s]
             2 green items not told, see --all
         "#]].assert_eq(&flat(&pipe, &board(), false));
     }
@@ -446,7 +455,7 @@ mod tests {
             ? GREY  0 red · 0 amber · 0 grey · 0 green
             2026-11-23T02:14:12Z (0s ago)  collector 0.1.0
 
-            nothing is watched here: no agent has spoken, or the filters leave nothing
+            nothing is watched so far: no agent has spoken
         "#]]
         .assert_eq(&tree(&look(80), &Status { at: NOW, version: "0.1.0".to_owned(), ..Status::default() }, false));
     }

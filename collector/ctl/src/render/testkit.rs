@@ -72,6 +72,7 @@ pub(crate) fn board() -> Status {
         at: ago(2),
         version: "0.1.0".to_owned(),
         level: Level::Red,
+        grey: false,
         counts: Counts { red: 1, amber: 0, green: 3, grey: 1, amber_hidden: 2, snoozed: 1 },
         entities: vec![
             service,

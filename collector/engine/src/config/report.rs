@@ -3,6 +3,7 @@
 use super::FINDINGS_MAX;
 use super::node::At;
 use signalbox_proto::api::Finding;
+use signalbox_proto::near::nearest;
 use std::collections::BTreeMap;
 
 /// Longest part of a line that is shown, characters.
@@ -141,7 +142,7 @@ fn blank(c: char) -> char {
 /// "did you mean …?" when a known word is near, else all known words.
 pub(super) fn suggest<'w>(word: &str, known: impl IntoIterator<Item = &'w str>) -> String {
     let mut known: Vec<&str> = known.into_iter().take(CANDIDATES_MAX).collect();
-    if let Some(near) = nearest(word, &known) {
+    if let Some(near) = nearest(word, known.iter().copied()) {
         return format!("did you mean `{near}`?");
     }
     known.sort_unstable();
@@ -152,30 +153,6 @@ pub(super) fn suggest<'w>(word: &str, known: impl IntoIterator<Item = &'w str>) 
     }
 }
 
-/// The known word at the least edit distance, if at most a third of it differs.
-fn nearest<'w>(word: &str, known: &[&'w str]) -> Option<&'w str> {
-    let distances = known.iter().map(|candidate| (edit_distance(word, candidate), *candidate));
-    let (distance, candidate) = distances.min_by_key(|(distance, _)| *distance)?;
-    (distance <= 1 + candidate.chars().count() / 3 && distance < word.chars().count().max(2)).then_some(candidate)
-}
-
-/// Levenshtein distance over characters, one row at a time; long words are cut.
-fn edit_distance(a: &str, b: &str) -> usize {
-    const WORD_MAX_CHARS: usize = 64;
-    let b: Vec<char> = b.chars().take(WORD_MAX_CHARS).collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, ca) in a.chars().take(WORD_MAX_CHARS).enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, cb) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(ca != *cb);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,7 +161,5 @@ mod tests {
     fn near_words_are_suggested_and_far_ones_are_not() {
         assert_eq!(suggest("raise_four", ["raise_for", "clear_for"]), "did you mean `raise_for`?");
         assert_eq!(suggest("color", ["red", "amber"]), "known here: amber, red");
-        assert_eq!(edit_distance("kitten", "sitting"), 3);
-        assert_eq!(edit_distance("", "abc"), 3);
     }
 }

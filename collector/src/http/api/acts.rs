@@ -10,6 +10,7 @@ use crate::http::scope::Sight;
 use axum::Json;
 use axum::extract::State;
 use signalbox_access::{Caller, Permission};
+use signalbox_engine::decision::CommandError;
 use signalbox_engine::event::Act;
 use signalbox_proto::api::{self, ApiError, Done, IncidentAct, NewSnooze};
 use signalbox_proto::names::AgentId;
@@ -22,7 +23,12 @@ const TEXT_MAX_CHARS: usize = 4096;
 
 /// What somebody does, in their own name.
 async fn command(app: &App, caller: Caller, act: Act) -> Result<Json<Done>, Failure> {
-    Ok(Json(app.handle.command(caller, act).await??))
+    let asked = act.clone();
+    let answer = app.handle.command(caller, act).await?;
+    answer.map(Json).map_err(|error| {
+        let remedy = remedy(&asked, &error);
+        Failure { remedy, ..Failure::from(error) }
+    })
 }
 
 /// Refuses to act on an incident that is out of sight as on one that does not exist.
@@ -32,6 +38,37 @@ fn in_reach(app: &App, caller: &Caller, number: u64) -> Result<(), Failure> {
         return Ok(());
     }
     find(app, caller, Permission::ActIncidents, number).map(|_| ())
+}
+
+/// How to mend what the engine refused: each act has its own cure.
+fn remedy(act: &Act, error: &CommandError) -> String {
+    use CommandError::{Conflict, Invalid, NotFound};
+    let number = match act {
+        Act::Acknowledge { incident, .. }
+        | Act::Assign { incident, .. }
+        | Act::Note { incident, .. }
+        | Act::Close { incident, .. } => *incident,
+        Act::Snooze { .. } | Act::EndSnooze { .. } | Act::RetireAgent { .. } => 0,
+    };
+    match (act, error) {
+        (Act::RetireAgent { .. }, NotFound(_)) => "signalbox agents lists them".to_owned(),
+        (Act::RetireAgent { agent, .. }, Conflict(_)) => {
+            format!("stop the agent on {agent} for good, then retire it; signalbox agents shows its state")
+        }
+        (Act::EndSnooze { .. }, NotFound(_) | Conflict(_)) => "signalbox snooze list shows those in force".to_owned(),
+        (Act::Snooze { .. }, Conflict(_)) => "signalbox snooze list, then signalbox snooze end ID".to_owned(),
+        (Act::Snooze { .. }, _) => {
+            "name an item or entity as signalbox status prints it, or series: {host=\"web1\"}; and a span like 2h"
+                .to_owned()
+        }
+        (Act::Close { .. }, Conflict(_)) => {
+            format!("signalbox incidents show {number}; what is still bad closes as noisy or false only")
+        }
+        (Act::Close { .. }, Invalid(_)) => "say why it was noisy or false: \"text\": \"nightly job\"".to_owned(),
+        (_, NotFound(_)) => "signalbox incidents list --state all shows their numbers".to_owned(),
+        (_, Conflict(_)) => format!("signalbox incidents show {number} tells where it stands and who has it"),
+        (_, Invalid(_)) => "mend what it names and send it again".to_owned(),
+    }
 }
 
 /// A name: something, on one line, not endless.
@@ -47,7 +84,12 @@ fn name(field: &str, value: &str) -> Result<String, Failure> {
 /// Words: not endless; empty only where `needed` is false.
 fn words(field: &str, value: String, needed: bool) -> Result<String, Failure> {
     if needed && value.trim().is_empty() {
-        return Err(Failure::bad(format!("{field} is empty"), format!("say it in \"{field}\"")));
+        let example = match field {
+            "scope" => "say about what: \"scope\": \"host/web1\"",
+            "reason" => "say why, for those who come after: \"reason\": \"disk is being replaced\"",
+            _ => "write the line: \"text\": \"called the DBA\"",
+        };
+        return Err(Failure::bad(format!("{field} is empty"), example));
     }
     if value.chars().count() > TEXT_MAX_CHARS {
         let error = format!("{field} is over the limit of {TEXT_MAX_CHARS} characters");
@@ -224,4 +266,35 @@ pub(crate) async fn end_snooze(
         return Err(app.out_of_sight(&caller, Permission::Snooze, &format!("snooze:{id}"), absent));
     }
     command(&app, caller, Act::EndSnooze { id, reason }).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use signalbox_proto::units::Millis;
+
+    #[test]
+    fn each_act_names_its_own_cure() {
+        let agent = AgentId::parse("web1").unwrap();
+        let retire = Act::RetireAgent { agent, reason: String::new() };
+        let snooze = Act::Snooze { scope: "x".to_owned(), span: Millis(1), reason: "r".to_owned() };
+        let end = Act::EndSnooze { id: 3, reason: String::new() };
+        let ack = Act::Acknowledge { incident: 17, text: String::new() };
+        let close = Act::Close { incident: 17, label: api::IncidentLabel::Noisy, text: String::new() };
+        let words = String::new;
+        for (act, error, wanted) in [
+            (&retire, CommandError::NotFound(words()), "signalbox agents lists"),
+            (&retire, CommandError::Conflict(words()), "stop the agent on web1"),
+            (&snooze, CommandError::Invalid(words()), "item or entity as signalbox status prints it"),
+            (&snooze, CommandError::Conflict(words()), "snooze end ID"),
+            (&end, CommandError::NotFound(words()), "snooze list"),
+            (&ack, CommandError::NotFound(words()), "incidents list --state all"),
+            (&ack, CommandError::Conflict(words()), "incidents show 17"),
+            (&close, CommandError::Invalid(words()), "say why it was noisy"),
+            (&close, CommandError::Conflict(words()), "closes as noisy or false"),
+        ] {
+            let said = remedy(act, &error);
+            assert!(said.contains(wanted), "{act:?} {error:?}: {said}");
+        }
+    }
 }

@@ -59,7 +59,8 @@ pub(crate) async fn query(
     let points = params.limit_points.unwrap_or(POINTS_MAX);
     if !(1..=POINTS_MAX).contains(&points) {
         let error = format!("limit_points {points} is not between 1 and {POINTS_MAX}");
-        return Err(Failure::bad(error, "ask for a shorter range instead"));
+        let remedy = format!("write limit_points=1 to {POINTS_MAX}; for more points, ask for the range in parts");
+        return Err(Failure::bad(error, remedy));
     }
     let limits = limits(points);
     let board = app.handle.board();
@@ -70,7 +71,9 @@ pub(crate) async fn query(
     }
     // What is out of sight is not counted out loud either.
     let mut answer = answer.map_err(|error| match error {
-        QueryError::TooManySeries { limit, .. } => query_failure(QueryError::TooManySeries { n: limit as u64 + 1, limit }),
+        QueryError::TooManySeries { limit, .. } => {
+            query_failure(QueryError::TooManySeries { n: limit as u64 + 1, limit })
+        }
         error => query_failure(error),
     })?;
     answer.series.retain(|series| sight.sees_series(Permission::ReadHistory, &series.labels));

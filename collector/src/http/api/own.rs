@@ -165,12 +165,7 @@ pub(crate) async fn password(
 }
 
 /// Sets the caller's own password, by the old one where there is one to be shown.
-pub(crate) async fn change_own(
-    app: &App,
-    peer: &Peer,
-    caller: &Caller,
-    new: NewPassword,
-) -> Result<String, Failure> {
+pub(crate) async fn change_own(app: &App, peer: &Peer, caller: &Caller, new: NewPassword) -> Result<String, Failure> {
     let user = caller.principal.name.clone();
     if caller.principal.kind != PrincipalKind::User {
         let error = format!("{user} is no user and has no password");

@@ -140,9 +140,11 @@ fn marks(item: &Item, now: UnixMillis) -> Vec<String> {
         Freshness::Unknown => marks.push("never sampled".to_owned()),
     }
     if let Some(pending) = item.pending {
+        let verb = if pending.target > item.level { "raises" } else { "clears" };
+        let since = format!("{} since {}", pending.target, age(now.since(pending.since)));
         marks.push(match pending.due {
-            Some(due) => format!("{} in {}", pending.target, age(due.since(now))),
-            None => format!("{} waits for data", pending.target),
+            Some(due) => format!("{since}, {verb} in {}", age(due.since(now))),
+            None => format!("{since}, its clock waits for data"),
         });
     }
     if item.flapping {

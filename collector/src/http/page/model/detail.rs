@@ -20,7 +20,8 @@ pub(crate) struct IncidentPage {
     rule: String,
     item: String,
     item_href: String,
-    sop: Sop,
+    // Not `sop`: a macro of the frame has that name, and would be what the page asks.
+    to_do: Sop,
     label: String,
     label_reason: String,
     n_reopened: u32,
@@ -60,7 +61,7 @@ pub(crate) fn incident(incident: &Incident, now: UnixMillis) -> IncidentPage {
         rule: incident.rule.clone(),
         item: incident.item.clone(),
         item_href: link("/items", &[("id", &incident.item)]),
-        sop: Sop::of(&incident.sop),
+        to_do: Sop::of(&incident.sop),
         label: incident.label.map(word).unwrap_or_default(),
         label_reason: incident.label_reason.clone(),
         n_reopened: incident.n_reopened,
