@@ -3,6 +3,7 @@
 //! Rules, entities, routes and channels are in the `*.yaml` files of `rules_dir`;
 //! the engine and the notifier read those, together, and again at each reload.
 
+use doors::{RawAgents, RawDoors, RawLocalAgents, RawOperators, RawTls};
 use serde::Deserialize;
 use signalbox_proto::api::Finding;
 use signalbox_proto::text::{parse_size, parse_span};
@@ -11,6 +12,10 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use thiserror::Error;
+
+mod doors;
+
+pub use doors::Doors;
 
 /// A configuration file is at most this long, bytes.
 const FILE_MAX_BYTES: u64 = 1024 * 1024;
@@ -68,6 +73,11 @@ pub enum ConfigError {
 struct Raw {
     listen_http: Option<String>,
     listen_grpc: Option<String>,
+    agent_socket: Option<PathBuf>,
+    operator_socket: Option<PathBuf>,
+    tls: RawTls,
+    local_agents: RawLocalAgents,
+    local_operators: BTreeMap<String, String>,
     external_url: Option<String>,
     data_dir: Option<PathBuf>,
     rules_dir: Option<PathBuf>,
@@ -91,6 +101,8 @@ struct RawRetention {
 struct RawLimits {
     series: Option<u32>,
     inbox: Option<String>,
+    agents: RawAgents,
+    operators: RawOperators,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -114,10 +126,8 @@ pub enum LogFormat {
 /// What the program trusts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Where operators connect; loopback.
-    pub listen_http: SocketAddr,
-    /// Where agents connect; loopback.
-    pub listen_grpc: SocketAddr,
+    /// How agents and operators come in.
+    pub doors: Doors,
     /// Where people find the page, for links in notices.
     pub external_url: String,
     /// Everything that must survive.
@@ -171,14 +181,25 @@ impl Config {
         let raw = raw.map_err(|why| ConfigError::Malformed { path: path.to_owned(), why: why.to_string() })?;
         let check = Check { path };
         let folder = path.parent().unwrap_or(Path::new("."));
-        let listen_http = check.loopback("listen_http", raw.listen_http, "127.0.0.1:8440", flags.listen_http)?;
         let data_dir = flags.data_dir.clone().or_else(|| raw.data_dir.map(|dir| folder.join(dir)));
+        let data_dir = data_dir.unwrap_or_else(|| PathBuf::from("/var/lib/signalbox/collector"));
         let max_bytes = raw.retention.max_bytes.as_deref();
+        let doors = RawDoors {
+            listen_http: raw.listen_http,
+            listen_grpc: raw.listen_grpc,
+            agent_socket: raw.agent_socket,
+            operator_socket: raw.operator_socket,
+            tls: raw.tls,
+            local_agents: raw.local_agents,
+            local_operators: raw.local_operators,
+            agents: raw.limits.agents,
+            operators: raw.limits.operators,
+        };
+        let doors = Doors::check(doors, flags, folder, &data_dir, &check)?;
         Ok(Config {
-            listen_http,
-            listen_grpc: check.loopback("listen_grpc", raw.listen_grpc, "127.0.0.1:8441", flags.listen_grpc)?,
-            external_url: raw.external_url.unwrap_or_else(|| format!("http://{listen_http}")),
-            data_dir: data_dir.unwrap_or_else(|| PathBuf::from("/var/lib/signalbox/collector")),
+            external_url: raw.external_url.unwrap_or_else(|| doors.page()),
+            doors,
+            data_dir,
             rules_dir: flags.rules_dir.clone().or_else(|| raw.rules_dir.map(|dir| folder.join(dir))),
             memory: check.size("memory", raw.memory.as_deref(), 16)?.unwrap_or(Bytes::from_mib(256)),
             min_free: check.size("min_free", raw.min_free.as_deref(), 0)?,
@@ -245,30 +266,6 @@ impl Check<'_> {
         ConfigError::Value { path: self.path.to_owned(), key, why: why.to_string() }
     }
 
-    fn loopback(
-        &self,
-        key: &'static str,
-        text: Option<String>,
-        default: &str,
-        flag: Option<SocketAddr>,
-    ) -> Result<SocketAddr, ConfigError> {
-        let text = text.as_deref().unwrap_or(default);
-        let address = match flag {
-            Some(address) => address,
-            None => text.parse().map_err(|_| {
-                self.refuse(key, format!("{text:?} is no address and port; write for example {default}"))
-            })?,
-        };
-        if !address.ip().is_loopback() {
-            let why = format!(
-                "{address} can be reached from other hosts, and agents and operators have no identities yet: \
-                 use a loopback address such as {default}"
-            );
-            return Err(self.refuse(key, why));
-        }
-        Ok(address)
-    }
-
     fn log_level(&self, text: Option<String>) -> Result<String, ConfigError> {
         let text = text.unwrap_or_else(|| "info".to_owned());
         // The filter takes any bare word for the name of a target, and so a mistyped
@@ -312,42 +309,4 @@ impl Check<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn parse(text: &str) -> Result<Config, String> {
-        let parsed = Config::parse(Path::new("/etc/signalbox/collector.yaml"), text, &Overrides::default());
-        parsed.map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn an_empty_file_is_a_good_one() {
-        let config = parse("").unwrap();
-        assert_eq!(config.listen_grpc, "127.0.0.1:8441".parse().unwrap());
-        assert_eq!(config.external_url, "http://127.0.0.1:8440");
-        assert_eq!(config.retention_raw.to_string(), "30d");
-    }
-
-    #[test]
-    fn paths_count_from_the_file_and_values_carry_units() {
-        let config =
-            parse("data_dir: data\nrules_dir: /r\nretention: {raw: 7d, max_bytes: 10GiB}\nmemory: 64MiB\n").unwrap();
-        assert_eq!(config.data_dir, Path::new("/etc/signalbox/data"));
-        assert_eq!(config.rules_dir.as_deref(), Some(Path::new("/r")));
-        assert_eq!((config.retention_raw.to_string(), config.memory), ("7d".to_owned(), Bytes::from_mib(64)));
-    }
-
-    #[test]
-    fn faults_name_file_place_and_remedy() {
-        let refused = |text| parse(text).unwrap_err();
-        let unknown = refused("listen_htp: 127.0.0.1:1\n");
-        assert!(unknown.contains("collector.yaml") && unknown.contains("listen_htp"), "{unknown}");
-        assert!(refused("listen_grpc: 0.0.0.0:8441").contains("no identities yet"));
-        assert!(refused("listen_grpc: here").contains("write for example 127.0.0.1:8441"));
-        assert!(refused("memory: 64").contains("has no unit"));
-        assert!(refused("memory: 1MiB").contains("16MiB"));
-        assert!(refused("log: {level: inof}").contains("log.level") && parse("log: {level: \"a=debug,info\"}").is_ok());
-        assert!(refused("log: {level: a=loud}").contains("log.level"));
-        assert!(refused("retention: {raw: 1s}").contains("not between 1h"));
-    }
-}
+mod tests;

@@ -24,7 +24,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run until SIGTERM; SIGHUP reads rules and channels again.
+    /// Run until SIGTERM; SIGHUP reads rules, channels and certificates again.
     Run(Files),
     /// Check configuration, rules and channels, and say what is wrong with them.
     CheckConfig {
@@ -60,10 +60,10 @@ struct Files {
     /// Folder of rules, instead of the file's.
     #[arg(long)]
     rules: Option<PathBuf>,
-    /// Address for operators, instead of the file's; loopback.
+    /// Address for operators, instead of the file's; in TLS if it is not loopback.
     #[arg(long)]
     http: Option<SocketAddr>,
-    /// Address for agents, instead of the file's; loopback.
+    /// Address for agents, instead of the file's; always in TLS.
     #[arg(long)]
     grpc: Option<SocketAddr>,
 }

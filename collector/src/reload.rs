@@ -1,5 +1,5 @@
 //! Rules, entities, routes and channels: read together, in force together, or not
-//! at all.
+//! at all. The site's certificates are read with them.
 
 mod wording;
 
@@ -7,6 +7,7 @@ use crate::config::{self, Config};
 use crate::handle::HandleError;
 use crate::notify::{self, Notifiers};
 use crate::shared::{Problem, Shared};
+use crate::tls::Tls;
 use crate::writer::inbox::{Inbox, Message};
 use signalbox_engine::rule::Ruleset;
 use signalbox_proto::api::Finding;
@@ -45,47 +46,52 @@ pub fn check(config: &Config) -> Result<Checked, Vec<Finding>> {
     }
 }
 
-/// Serves reloads until nobody can ask for one.
-pub(crate) async fn run(
-    config: Config,
-    shared: Arc<Shared>,
-    inbox: Inbox,
-    notifiers: Arc<Notifiers>,
-    mut requests: mpsc::Receiver<Request>,
-) {
-    while let Some(request) = requests.recv().await {
-        let outcome = reload(&config, &shared, &inbox, &notifiers).await;
-        let text = match &outcome {
-            Ok(version) => {
-                tracing::info!(version, "rules, entities and channels are in force");
-                None
-            }
-            Err(findings) => {
-                Some(format!("reload refused: {}; the old configuration is in force", wording::first_error(findings)))
-            }
-        };
-        shared.set_problem(Problem::Reload, text);
-        // Whoever asked may not wait any more.
-        let _gone = request.send(outcome);
-    }
+/// What a reload reads, and where it puts it.
+pub(crate) struct Reloader {
+    pub(crate) config: Config,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) inbox: Inbox,
+    pub(crate) notifiers: Arc<Notifiers>,
+    pub(crate) tls: Arc<Tls>,
 }
 
-async fn reload(
-    config: &Config,
-    shared: &Shared,
-    inbox: &Inbox,
-    notifiers: &Notifiers,
-) -> Result<String, Vec<Finding>> {
-    let own = config.clone();
-    let checked = tokio::task::spawn_blocking(move || check(&own)).await;
-    let checked = checked.map_err(|error| vec![config::refusal(error)])??;
-    let version = checked.rules.version.clone();
-    // Made before the rules, in force after them: nothing is left half done when the
-    // store refuses. A notice that comes between the two is tried again a second later.
-    let channels = notifiers.prepare(&checked.files)?;
-    put_in_force(shared, inbox, &checked).await.map_err(|error| vec![config::refusal(error)])?;
-    notifiers.put_in_force(channels);
-    Ok(version)
+impl Reloader {
+    /// Serves reloads until nobody can ask for one.
+    pub(crate) async fn run(self, mut requests: mpsc::Receiver<Request>) {
+        while let Some(request) = requests.recv().await {
+            let outcome = self.reload().await;
+            let text = match &outcome {
+                Ok(version) => {
+                    tracing::info!(version, "rules, entities, channels and certificates are in force");
+                    None
+                }
+                Err(findings) => {
+                    let first = wording::first_error(findings);
+                    Some(format!("reload refused: {first}; the old configuration is in force"))
+                }
+            };
+            self.shared.set_problem(Problem::Reload, text);
+            // Whoever asked may not wait any more.
+            let _gone = request.send(outcome);
+        }
+    }
+
+    async fn reload(&self) -> Result<String, Vec<Finding>> {
+        let refused = |why: &dyn ToString| vec![config::refusal(why.to_string())];
+        let own = self.config.clone();
+        let checked = tokio::task::spawn_blocking(move || check(&own)).await;
+        let checked = checked.map_err(|error| refused(&error))??;
+        let version = checked.rules.version.clone();
+        // Made before the rules, in force after them: nothing is left half done when the
+        // store refuses. A notice that comes between the two is tried again a second later.
+        let channels = self.notifiers.prepare(&checked.files)?;
+        let tls = Arc::clone(&self.tls);
+        let certificates = tokio::task::spawn_blocking(move || tls.reload()).await;
+        certificates.map_err(|error| refused(&error))?.map_err(|error| refused(&error))?;
+        put_in_force(&self.shared, &self.inbox, &checked).await.map_err(|error| refused(&error))?;
+        self.notifiers.put_in_force(channels);
+        Ok(version)
+    }
 }
 
 /// The rules are in force, durably, when this returns well.

@@ -1,14 +1,15 @@
 //! All of it put together: open, restore, listen, serve, drain.
 //!
 //! ```text
-//! lock + store ─▶ restore ─▶ writer thread ─▶ rules in force ─▶ listeners ─▶ ready
-//! SIGTERM: listeners and streams end ─▶ the writer commits what came ─▶ exit
-//! SIGHUP:  rules, entities, routes and channels are read again
+//! lock + store ─▶ restore, keys ─▶ writer thread ─▶ rules in force ─▶ doors ─▶ ready
+//! SIGTERM: doors and streams end ─▶ the writer commits what came ─▶ exit
+//! SIGHUP:  rules, entities, routes, channels and the site's certificates are read again
 //! ```
 
 use crate::config::{Config, LogFormat};
 use crate::handle::Handle;
 use crate::ingest::accept::{self, ListenError};
+use crate::ingest::{self, Ground};
 use crate::notify::Notifiers;
 use crate::notify::dispatch::Delivery;
 use crate::reload::{self, Checked};
@@ -20,7 +21,9 @@ use crate::telemetry::{self, Telemetry};
 use crate::writer::inbox::{Inbox, Message, inbox};
 use crate::writer::seal::Sealer;
 use crate::writer::{self, Writer, retention};
-use crate::{http, ingest};
+use crate::http;
+use crate::tls::{Tls, TlsError};
+use doors::{Listeners, Sockets};
 use signalbox_engine::decision::Notice;
 use signalbox_proto::api::Finding;
 use signalbox_proto::clock::{Clock, SystemClock};
@@ -30,10 +33,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+
+mod doors;
 
 /// Notices that wait for the notifier, and its reports that wait for the writer.
 const NOTICES_MAX: usize = 1024;
@@ -56,9 +60,12 @@ pub enum RunError {
     /// An address cannot be listened on.
     #[error(transparent)]
     Listen(#[from] ListenError),
-    /// The operators' address cannot be listened on.
-    #[error("{0}")]
-    Http(String),
+    /// The operators' address or socket cannot be listened on.
+    #[error(transparent)]
+    Http(#[from] http::BindError),
+    /// Keys or certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// The system refused a thread, a signal or a socket.
     #[error("{what}: {why}")]
     System {
@@ -72,7 +79,14 @@ pub enum RunError {
 impl RunError {
     /// True when a person must change the configuration.
     pub fn is_config(&self) -> bool {
-        matches!(self, RunError::Rules(_) | RunError::Listen(ListenError::NotLoopback(_)))
+        let files = |error: &TlsError| {
+            matches!(error, TlsError::Read { .. } | TlsError::Exposed { .. } | TlsError::Unusable { .. })
+        };
+        match self {
+            RunError::Rules(_) | RunError::Http(http::BindError::NotLoopback(_)) => true,
+            RunError::Tls(error) => files(error),
+            _ => false,
+        }
     }
 }
 
@@ -109,15 +123,17 @@ fn half_of_volume(dir: &Path) -> Bytes {
 /// # Errors
 /// [`RunError`].
 pub async fn run(config: Config) -> Result<(), RunError> {
+    crate::tls::install_provider();
     let checked = reload::check(&config).map_err(RunError::Rules)?;
     for finding in &checked.findings {
         tracing::warn!(file = finding.file, line = finding.line, "{}", finding.message);
     }
     // Listeners first: an address that is taken must not cost a restore.
-    let grpc = accept::listen(config.listen_grpc)?;
-    let web = http::bind(config.listen_http).await.map_err(|error| RunError::Http(error.to_string()))?;
+    let listeners = Listeners::open(&config.doors)?;
     let parts = open(&config).await?;
-    serve(config, checked, parts, grpc, web).await
+    // The store's lock is held now: a socket that is there is nobody's.
+    let sockets = Sockets::open(&config.doors)?;
+    serve(config, checked, parts, listeners, sockets).await
 }
 
 /// What stands once the store was read.
@@ -128,6 +144,8 @@ struct Parts {
     inbox: Inbox,
     notices: mpsc::Receiver<Notice>,
     tail: TailRecord,
+    tls: Arc<Tls>,
+    clock: Arc<dyn Clock>,
 }
 
 /// Opens and reads the store on a blocking thread: minutes are possible after a crash.
@@ -141,6 +159,8 @@ fn open_blocking(config: &Config) -> Result<Parts, RunError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let telemetry = Telemetry::install();
     let store = RocksStore::open(&config.data_dir, config.memory)?;
+    let tls = Tls::open(config.data_dir.join("ca"), &config.doors.tls, Arc::clone(&clock))?;
+    tls.look_after()?;
     let (mut tail, durable_turn) = TailRecord::open(&config.data_dir)?;
     let store: Arc<dyn Store> = Arc::new(store);
     let shared = Arc::new(Shared::new(Arc::clone(&clock), store, telemetry));
@@ -158,7 +178,7 @@ fn open_blocking(config: &Config) -> Result<Parts, RunError> {
         tail.write(writer.turn(), clock.mono())?;
     }
     tracing::info!(turn = writer.turn(), series = shared.index().len(), "the store was read");
-    Ok(Parts { shared, writer, outbox, inbox, notices, tail })
+    Ok(Parts { shared, writer, outbox, inbox, notices, tail, tls: Arc::new(tls), clock })
 }
 
 /// The store opened at an older turn than one that was durable.
@@ -180,10 +200,10 @@ async fn serve(
     config: Config,
     checked: Checked,
     parts: Parts,
-    grpc: TcpListener,
-    web: TcpListener,
+    listeners: Listeners,
+    sockets: Sockets,
 ) -> Result<(), RunError> {
-    let Parts { shared, writer, outbox, inbox, notices, tail } = parts;
+    let Parts { shared, writer, outbox, inbox, notices, tail, tls, clock } = parts;
     let (stop, stopping) = watch::channel(false);
     let (deliveries, reports) = mpsc::channel(NOTICES_MAX);
     let notifiers = Arc::new(Notifiers::new(&config.external_url, Arc::new(SystemClock::start()), deliveries));
@@ -196,27 +216,27 @@ async fn serve(
     };
 
     let mut ended = start_writer(&config, &shared, writer, outbox, tail)?;
-    let router = http::router(http::App::new(handle.clone(), Arc::clone(&notifiers)));
-    let mut web_stop = stopping.clone();
-    let operators = async move {
-        let stopped = async move {
-            let _gone = web_stop.wait_for(|stop| *stop).await;
-        };
-        http::serve(web, router, stopped).await
-    };
+    let app = http::App::new(handle.clone(), Arc::clone(&notifiers), doors::settings(&config, &tls, &clock));
+    let (web, agents) = doors::split(listeners, sockets, &config.doors, &tls);
+    let operators = doors::operators(web, http::router(app), stopping.clone());
     let operators = put_rules_in_force(&shared, &inbox, checked, &mut ended, operators).await?;
 
     let channels = Arc::clone(&notifiers);
     tokio::spawn(async move { channels.run(notices).await });
     tokio::spawn(deliver(handle.clone(), reports));
-    tokio::spawn(reload::run(config.clone(), Arc::clone(&shared), inbox.clone(), Arc::clone(&notifiers), requests));
+    let reloader = reload::Reloader { config: config.clone(), shared: Arc::clone(&shared), inbox: inbox.clone(), notifiers, tls: Arc::clone(&tls) };
+    tokio::spawn(reloader.run(requests));
+    tokio::spawn(doors::look_after(Arc::clone(&tls), Arc::clone(&shared)));
     tokio::spawn(retention::run(Arc::clone(&shared), inbox.clone(), limits));
     tokio::spawn(telemetry::report(Arc::clone(&shared), inbox.clone(), stopping.clone()));
-    let connections = accept::run(grpc, stopping.clone());
-    let agents = tokio::spawn(ingest::serve(Arc::clone(&shared), inbox.clone(), connections, stopping.clone()));
+    let connections = accept::run(agents, handle.clone(), stopping.clone());
+    let (limits, inbox_of_agents) = (config.doors.agents, inbox.clone());
+    let ground = Ground { shared: Arc::clone(&shared), handle: handle.clone(), inbox: inbox_of_agents, tls, clock, limits };
+    let agents = tokio::spawn(ingest::serve(ground, connections, stopping.clone()));
     shared.set_ready(true);
+    doors::print_first_login(&handle, &config.external_url).await;
     tell_systemd(sd_notify::NotifyState::Ready);
-    tracing::info!(http = %config.listen_http, grpc = %config.listen_grpc, "the collector is ready");
+    tracing::info!(http = %config.doors.listen_http, grpc = %config.doors.listen_grpc, "the collector is ready");
 
     let outcome = wait(&handle, &mut ended).await;
     shared.set_ready(false);

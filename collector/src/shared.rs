@@ -82,6 +82,8 @@ pub(crate) enum Problem {
     Damage,
     /// The audit does not end as it was left.
     Audit,
+    /// A certificate ends soon, or was not made again.
+    Certificate,
 }
 
 /// Shared by the writer, listeners and readers.

@@ -24,9 +24,9 @@ impl Bucket {
         self.full_until <= at
     }
 
-    /// True when one more fits.
+    /// True when one more fits, whole.
     fn fits(self, at: UnixMillis, every: Millis, burst: u32) -> bool {
-        self.full_until.since(at).0 < every.times(u64::from(burst)).0
+        (self.full_until.since(at) + every).0 <= every.times(u64::from(burst)).0
     }
 
     fn add(&mut self, at: UnixMillis, every: Millis) {

@@ -1,35 +1,42 @@
-//! Connections, accepted with caps and deadlines.
+//! Connections, accepted with caps and deadlines, and known before they say a word.
 //!
-//! tonic's own loop has a backlog of 128 and keeps silent peers for ever. Here: a
-//! backlog of 4096, a cap on all connections and on those of one address (loopback
-//! is exempt), and a deadline until the first call. Only loopback addresses are
-//! listened on: agents have no identity yet.
+//! ```text
+//! TCP  ─▶ a stranger's place ─▶ TLS handshake (deadline) ─▶ identity ─▶ a member's place ─▶ HTTP/2
+//!                                                       └─▶ none: may enrol, stays a stranger
+//! Unix ─▶ a place of its own ─▶ account of the peer, allowed or closed ─▶ HTTP/2
+//! ```
+//!
+//! tonic's own loop has a backlog of 128, shakes hands one after the other and keeps
+//! silent peers for ever. Here each handshake is a task of its own: no peer waits for
+//! another.
 
+use super::connection::{Connection, Place, Transport};
+use super::limits::Limits;
+use super::peer::{Peer, Who};
+use super::places::{Places, Stranger};
+use crate::handle::Handle;
+use crate::tls::Tls;
+use crate::tls::verifier::{KeyTable, Shown, Standing};
+use rustls::ServerConfig;
+use signalbox_access::event::Denial;
+use signalbox_access::rows::KeyState;
+use signalbox_proto::join::Fingerprint;
 use socket2::{Domain, Protocol, Socket, Type};
-use std::collections::HashMap;
-use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, watch};
-use tokio::time::Sleep;
-use tonic::transport::server::Connected;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_rustls::TlsAcceptor;
 
 /// Connections that the kernel holds until we take them.
 const BACKLOG: i32 = 4096;
-/// Connections at a time.
-pub const CONNECTIONS_MAX: usize = 4096;
-/// Connections of one address that is not loopback.
-pub const CONNECTIONS_PER_ADDRESS_MAX: usize = 64;
-/// A connection must make its first call within this.
-pub const FIRST_CALL: Duration = Duration::from_secs(30);
+/// Connections at a time on the Unix socket.
+const LOCAL_MAX: usize = 256;
 /// Accepted connections that tonic has not taken.
 const WAITING_MAX: usize = 64;
 /// After an error of accept (no descriptors left): wait, then go on.
@@ -38,9 +45,6 @@ const RETRY: Duration = Duration::from_millis(100);
 /// Why no listener stands.
 #[derive(Debug, Error)]
 pub enum ListenError {
-    /// The address can be reached from other hosts.
-    #[error("listen on {0}: only loopback addresses are allowed, because agents and operators have no identities yet")]
-    NotLoopback(SocketAddr),
     /// The system refused.
     #[error("listen on {address}: {why}")]
     Refused {
@@ -49,16 +53,21 @@ pub enum ListenError {
         /// What the system said.
         why: io::Error,
     },
+    /// The Unix socket could not be made.
+    #[error("listen for agents on {path}: {why}")]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// What the system said.
+        why: io::Error,
+    },
 }
 
-/// Listens on a loopback address.
+/// Listens on an address.
 ///
 /// # Errors
-/// [`ListenError`].
+/// [`ListenError::Refused`].
 pub fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    if !address.ip().is_loopback() {
-        return Err(ListenError::NotLoopback(address));
-    }
     let bind = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
@@ -70,184 +79,194 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
     bind().map_err(|why| ListenError::Refused { address, why })
 }
 
-/// Connections by address.
-#[derive(Debug, Default)]
-struct Counts {
-    all: usize,
-    by_address: HashMap<IpAddr, usize>,
-}
-
-/// One place among [`CONNECTIONS_MAX`].
-#[derive(Debug)]
-struct Place {
-    counts: Arc<Mutex<Counts>>,
-    address: IpAddr,
-}
-
-impl Place {
-    fn take(counts: &Arc<Mutex<Counts>>, address: IpAddr) -> Option<Place> {
-        let mut held = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let n_own = held.by_address.get(&address).copied().unwrap_or(0);
-        let is_over = !address.is_loopback() && n_own >= CONNECTIONS_PER_ADDRESS_MAX;
-        if held.all >= CONNECTIONS_MAX || is_over {
-            return None;
+/// Listens on a Unix socket, in the place of one that nobody serves any more. Every
+/// account can open it if `is_shared`: whom it serves, the peer's user id decides.
+///
+/// # Errors
+/// [`ListenError::Socket`].
+pub fn listen_local(path: &Path, is_shared: bool) -> Result<UnixListener, ListenError> {
+    let bind = || {
+        match std::os::unix::net::UnixStream::connect(path) {
+            Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves it")),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
+            // Not there, or not to be opened: bind says which.
+            Err(_) => {}
         }
-        held.all += 1;
-        held.by_address.insert(address, n_own + 1);
-        drop(held);
-        Some(Place { counts: Arc::clone(counts), address })
+        let listener = UnixListener::bind(path)?;
+        let mode = if is_shared { 0o666 } else { 0o660 };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        Ok(listener)
+    };
+    bind().map_err(|why| ListenError::Socket { path: path.to_owned(), why })
+}
+
+/// The table of keys as it was committed.
+struct Keys(Handle);
+
+impl std::fmt::Debug for Keys {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Keys")
     }
 }
 
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut held = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        held.all -= 1;
-        if let Some(n_own) = held.by_address.get_mut(&self.address) {
-            *n_own -= 1;
-            if *n_own == 0 {
-                held.by_address.remove(&self.address);
-            }
+impl KeyTable for Keys {
+    fn standing(&self, key: Fingerprint) -> Standing {
+        match self.0.access_view().agent_of_key(&key.into()) {
+            Some(known) if known.state == KeyState::Active => Standing::Active(known.agent),
+            Some(_) => Standing::Over,
+            None => Standing::Unknown,
         }
     }
 }
 
-/// What a call can learn about its connection.
-#[derive(Debug, Clone)]
-pub struct Peer {
-    called: Arc<AtomicBool>,
+/// What agents come in by.
+pub struct Doors {
+    /// Over TCP, always inside TLS.
+    pub tcp: TcpListener,
+    /// Over the Unix socket.
+    pub local: Option<UnixListener>,
+    /// User ids that may, beside root and the collector's own.
+    pub local_agents: Vec<u32>,
+    /// Keys and certificates.
+    pub tls: Arc<Tls>,
+    /// Bounds.
+    pub limits: Limits,
 }
 
-impl Peer {
-    /// The connection made a call: its deadline is met.
-    pub fn has_called(&self) {
-        self.called.store(true, Ordering::Release);
-    }
-}
-
-/// A connection with its place and its deadline.
-pub struct Accepted {
-    stream: TcpStream,
-    _place: Place,
-    called: Arc<AtomicBool>,
-    deadline: Option<Pin<Box<Sleep>>>,
-}
-
-impl Connected for Accepted {
-    type ConnectInfo = Peer;
-    fn connect_info(&self) -> Peer {
-        Peer { called: Arc::clone(&self.called) }
-    }
-}
-
-impl AsyncRead for Accepted {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if self.called.load(Ordering::Acquire) {
-            self.deadline = None;
-        }
-        if let Some(deadline) = &mut self.deadline
-            && deadline.as_mut().poll(cx).is_ready()
-        {
-            self.deadline = None;
-            if !self.called.load(Ordering::Acquire) {
-                metrics::counter!("signalbox_connections_silent_total").increment(1);
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "no call within the deadline")));
-            }
-        }
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Accepted {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
+/// What each connection needs.
+struct Line {
+    tls: Arc<Tls>,
+    config: Arc<ServerConfig>,
+    limits: Limits,
+    places: Arc<Places>,
+    locals: Arc<Semaphore>,
+    local_agents: Vec<u32>,
+    handle: Handle,
+    accepted: mpsc::Sender<Connection>,
 }
 
 /// Accepts until `stopping` turns true.
-pub fn run(listener: TcpListener, mut stopping: watch::Receiver<bool>) -> mpsc::Receiver<Accepted> {
-    let (sender, receiver) = mpsc::channel(WAITING_MAX);
-    let counts = Arc::new(Mutex::new(Counts::default()));
+pub(crate) fn run(
+    doors: Doors,
+    handle: Handle,
+    mut stopping: watch::Receiver<bool>,
+) -> mpsc::Receiver<Connection> {
+    let (accepted, receiver) = mpsc::channel(WAITING_MAX);
+    let Doors { tcp, local, local_agents, tls, limits } = doors;
+    let config = tls.agents_config(Arc::new(Keys(handle.clone())));
+    let places = Places::new(limits.connections, limits.strangers, limits.strangers_per_address);
+    let locals = Arc::new(Semaphore::new(LOCAL_MAX));
+    let line = Arc::new(Line { tls, config, limits, places, locals, local_agents, handle, accepted });
     tokio::spawn(async move {
         loop {
-            let accepted = tokio::select! {
-                accepted = listener.accept() => accepted,
+            let failed = tokio::select! {
+                accepted = tcp.accept() => accepted.map(|(stream, address)| line.over_tcp(stream, address)).err(),
+                accepted = accept_local(local.as_ref()) => accepted.map(|stream| line.over_socket(stream)).err(),
                 _ = stopping.wait_for(|stop| *stop) => return,
+                () = line.accepted.closed() => return,
             };
-            let connection = match accepted {
-                Ok((stream, address)) => admit(stream, address.ip(), &counts),
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(RETRY).await;
-                    None
-                }
-            };
-            if let Some(connection) = connection
-                && sender.send(connection).await.is_err()
-            {
-                return;
+            if let Some(error) = failed {
+                metrics::counter!("signalbox_accept_failed_total").increment(1);
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(RETRY).await;
             }
         }
     });
     receiver
 }
 
-fn admit(stream: TcpStream, address: IpAddr, counts: &Arc<Mutex<Counts>>) -> Option<Accepted> {
-    let Some(place) = Place::take(counts, address) else {
-        metrics::counter!("signalbox_connections_refused_total").increment(1);
-        return None;
-    };
-    // Acknowledgements are small and wanted at once; a socket that cannot do it still works.
-    let _slower = stream.set_nodelay(true);
-    let deadline = Some(Box::pin(tokio::time::sleep(FIRST_CALL)));
-    Some(Accepted { stream, _place: place, called: Arc::new(AtomicBool::new(false)), deadline })
+async fn accept_local(listener: Option<&UnixListener>) -> io::Result<UnixStream> {
+    match listener {
+        Some(listener) => Ok(listener.accept().await?.0),
+        None => std::future::pending().await,
+    }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn refused() {
+    metrics::counter!("signalbox_connections_refused_total").increment(1);
+}
 
-    #[test]
-    fn only_loopback_is_listened_on_and_the_error_says_why() {
-        let error = listen("0.0.0.0:0".parse().unwrap()).unwrap_err().to_string();
-        assert!(error.contains("0.0.0.0:0: only loopback addresses") && error.contains("no identities"), "{error}");
+impl Line {
+    fn over_tcp(self: &Arc<Self>, stream: TcpStream, address: SocketAddr) {
+        let Some(place) = self.places.stranger(address.ip().to_canonical()) else { return refused() };
+        let line = Arc::clone(self);
+        tokio::spawn(async move { line.shake_hands(stream, address, place).await });
     }
 
-    #[test]
-    fn places_are_capped_by_address_and_given_back() {
-        let counts = Arc::default();
-        let far: IpAddr = "192.0.2.1".parse().unwrap();
-        let mut places: Vec<_> = (0..CONNECTIONS_PER_ADDRESS_MAX).map(|_| Place::take(&counts, far).unwrap()).collect();
-        assert!(Place::take(&counts, far).is_none());
-        assert!(Place::take(&counts, "192.0.2.2".parse().unwrap()).is_some());
-        places.pop();
-        assert!(Place::take(&counts, far).is_some());
-        drop(places);
-        let near: IpAddr = "127.0.0.1".parse().unwrap();
-        let all: Vec<_> = (0..CONNECTIONS_MAX).map(|_| Place::take(&counts, near).unwrap()).collect();
-        assert!(Place::take(&counts, near).is_none());
-        drop(all);
-        assert_eq!(counts.lock().unwrap().all, 0);
-        assert!(counts.lock().unwrap().by_address.is_empty());
+    /// The handshake to its end, whatever end it takes.
+    async fn shake_hands(&self, stream: TcpStream, address: SocketAddr, mut place: Stranger) {
+        // Acknowledgements are small and wanted at once; a socket that cannot do it still works.
+        let _slower = stream.set_nodelay(true);
+        if let Ok(own) = stream.local_addr() {
+            self.tls.note_address(own.ip());
+        }
+        let handshake = TlsAcceptor::from(Arc::clone(&self.config)).accept(stream);
+        let outcome = tokio::select! {
+            outcome = tokio::time::timeout(self.limits.handshake, handshake) => outcome,
+            _ = &mut place.go => return,
+        };
+        let stream = match outcome {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(error)) => return self.failed(&error, address),
+            Err(_) => return failed_for("too slow"),
+        };
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| Shown::of(chain.first()?));
+        let who = shown.map_or(Who::Nobody, Who::Key);
+        let place = match (who, self.places.member()) {
+            (Who::Key(_), Some(place)) => Place::Member { _place: place },
+            (Who::Key(_), None) => return refused(),
+            _ => Place::Stranger(place),
+        };
+        let peer = Peer::new(who, Some(address.ip()));
+        self.pass(Connection::new(Transport::Tls(Box::new(stream)), place, peer, &self.limits)).await;
     }
+
+    /// A handshake came to nothing: counted, and on record when somebody showed a
+    /// certificate or spoke something that is no TLS.
+    fn failed(&self, error: &io::Error, address: SocketAddr) {
+        let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let why = match tls {
+            Some(rustls::Error::InvalidCertificate(error)) => {
+                failed_for("certificate");
+                format!("client certificate: {error}")
+            }
+            // The other end went, or did not like our certificate.
+            None | Some(rustls::Error::AlertReceived(_)) => return failed_for("closed"),
+            Some(error) => {
+                failed_for("protocol");
+                format!("handshake: {error}")
+            }
+        };
+        tracing::debug!(%address, why, "a handshake was refused");
+        self.denied(&Peer::new(Who::Nobody, Some(address.ip())), why);
+    }
+
+    fn over_socket(self: &Arc<Self>, stream: UnixStream) {
+        let Ok(place) = Arc::clone(&self.locals).try_acquire_owned() else { return refused() };
+        let Ok(uid) = stream.peer_cred().map(|peer| peer.uid()) else { return refused() };
+        let peer = Peer::new(Who::Local { uid }, None);
+        let own = rustix::process::geteuid().as_raw();
+        if uid != 0 && uid != own && !self.local_agents.contains(&uid) {
+            self.denied(&peer, format!("user id {uid} is not in local_agents.uids"));
+            return refused();
+        }
+        let place = Place::Local { _place: place };
+        let connection = Connection::new(Transport::Local(stream), place, peer, &self.limits);
+        let line = Arc::clone(self);
+        tokio::spawn(async move { line.pass(connection).await });
+    }
+
+    fn denied(&self, peer: &Peer, why: String) {
+        let denial = Denial { act: "connect".to_owned(), object: String::new(), why };
+        self.handle.denied(peer.caller(&self.handle.access_view()), denial);
+    }
+
+    async fn pass(&self, connection: Connection) {
+        // Nobody takes connections any more: the collector stops.
+        let _stopping = self.accepted.send(connection).await;
+    }
+}
+
+fn failed_for(reason: &'static str) {
+    metrics::counter!("signalbox_tls_handshakes_failed_total", "reason" => reason).increment(1);
 }

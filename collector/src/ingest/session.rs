@@ -1,11 +1,18 @@
 //! One agent's stream: Hello first, then whatever it has to say.
 //!
-//! Two halves run side by side: one reads messages into the writer's inbox, waiting
-//! for room there; the other passes acknowledgements on. The first to end ends both.
+//! Three things run side by side: one reads messages into the writer's inbox, waiting
+//! for room there; one passes acknowledgements on; one looks whether the agent still
+//! counts as who it is. The first to end ends all.
 
+use super::enrol::not_allowed;
+use super::limits::Limits;
+use super::peer::{NotAllowed, Peer, Who};
+use crate::handle::Handle;
 use crate::shared::Shared;
 use crate::writer::inbox::{Inbox, Marks, Message};
 use crate::writer::stream::{Fault, Pending, StreamOut, Throttle};
+use signalbox_access::AccessAct;
+use signalbox_access::event::Denial;
 use signalbox_proto::samples::{Batch, Hello};
 use signalbox_proto::units::UnixMillis;
 use signalbox_proto::wire::v1::stream_request::Message as Said;
@@ -16,8 +23,9 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::{Status, Streaming};
 
-/// Hello must come within this.
-const HELLO: Duration = Duration::from_secs(30);
+/// Between two looks whether the agent still counts: a key that was revoked streams
+/// no longer than this.
+const LOOK: Duration = Duration::from_secs(2);
 /// Between two looks whether ingest may go on.
 const THROTTLED: Duration = Duration::from_millis(250);
 /// Batches held while ingest waits, then the stream is not read. The first lets the
@@ -26,9 +34,12 @@ const HELD_MAX: usize = 2;
 
 /// One stream.
 pub(super) struct Session {
-    shared: Arc<Shared>,
-    inbox: Inbox,
-    answers: mpsc::Sender<Result<StreamResponse, Status>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) handle: Handle,
+    pub(super) inbox: Inbox,
+    pub(super) limits: Limits,
+    pub(super) peer: Peer,
+    pub(super) answers: mpsc::Sender<Result<StreamResponse, Status>>,
 }
 
 /// How the reading half ended.
@@ -48,20 +59,67 @@ fn stopping() -> Status {
 }
 
 impl Session {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        inbox: Inbox,
-        answers: mpsc::Sender<Result<StreamResponse, Status>>,
-    ) -> Session {
-        Session { shared, inbox, answers }
+    /// Whether the caller may stream at all.
+    pub(super) fn admit_caller(&self) -> Result<(), Status> {
+        let access = self.shared.access();
+        let known = match self.peer.who {
+            Who::Nobody => Err(NotAllowed::NoIdentity),
+            Who::Local { .. } => Ok(()),
+            Who::Key(shown) => self.peer.agent(&access).and_then(|_| {
+                if shown.is_expired(self.shared.now()) { Err(NotAllowed::Expired) } else { Ok(()) }
+            }),
+        };
+        known.map_err(|why| {
+            let status = self.deny(String::new(), &why);
+            super::count(&status);
+            status
+        })
+    }
+
+    /// Somebody is refused: on record, and told.
+    fn deny(&self, object: String, why: &NotAllowed) -> Status {
+        let denial = Denial { act: "stream".to_owned(), object, why: why.to_string() };
+        self.handle.denied(self.peer.caller(&self.shared.access()), denial);
+        not_allowed(why)
+    }
+
+    /// Whether the caller is who its Hello says, and may say so much of itself.
+    fn admit(&self, hello: &Hello) -> Result<(), Status> {
+        let access = self.shared.access();
+        let allowed = self.peer.may_stream_as(&hello.agent, &access, self.shared.now());
+        let allowed = allowed.and_then(|()| self.peer.may_declare(&hello.labels, &access));
+        allowed.map_err(|why| self.deny(format!("agent:{}", hello.agent), &why))?;
+        if let Who::Key(shown) = self.peer.who {
+            let key = shown.key.into();
+            if access.agent_of_key(&key).is_some_and(|known| !known.used) {
+                self.handle.tell(self.peer.caller(&access), AccessAct::KeyUsed { key });
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends when the agent does not count any more, or its connection is too old.
+    async fn watch(&self, stream: &StreamOut) -> Status {
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if self.peer.is_old() {
+                return Status::unavailable("the connection has reached its age: dial again");
+            }
+            let allowed = self.peer.may_stream_as(stream.agent(), &self.shared.access(), self.shared.now());
+            if let Err(why) = allowed {
+                metrics::counter!("signalbox_streams_cut_total").increment(1);
+                tracing::info!(agent = %stream.agent(), %why, "a stream is cut");
+                return self.deny(format!("agent:{}", stream.agent()), &why);
+            }
+        }
     }
 
     pub(super) async fn run(self, mut said: Streaming<StreamRequest>, mut stop: watch::Receiver<bool>) {
         let hello = tokio::select! {
-            hello = hello(&mut said) => hello,
+            hello = hello(&mut said, self.limits.first_call) => hello,
             _ = stop.wait_for(|stop| *stop) => Err(stopping()),
         };
-        let hello = match hello {
+        let hello = match hello.and_then(|hello| self.admit(&hello).map(|()| hello)) {
             Ok(hello) => hello,
             Err(status) => return self.refuse(status).await,
         };
@@ -88,8 +146,9 @@ impl Session {
 
     async fn refuse(&self, status: Status) {
         tracing::debug!(%status, "a stream is ended");
-        // The peer may be gone already.
-        let _gone = self.answers.send(Err(status)).await;
+        super::count(&status);
+        // The peer may be gone already, or take nothing.
+        let _gone = tokio::time::timeout(self.limits.slow_reader, self.answers.send(Err(status))).await;
     }
 
     /// All that follows Hello.
@@ -100,18 +159,25 @@ impl Session {
         tokio::select! {
             end = self.listen(said, stream) => end,
             status = self.answer(stream) => End::Fault(status),
+            status = self.watch(stream) => End::Fault(status),
         }
     }
 
     /// Where to resume.
     async fn greet(&self, hello: Hello, stream: &Arc<StreamOut>) -> Result<(), Status> {
         let (reply, marks) = oneshot::channel();
+        let object = format!("agent:{}", hello.agent);
         let message = Message::Connected { hello, stream: Arc::clone(stream), reply };
         self.inbox.send(message).await.map_err(|_| stopping())?;
         let marks: Marks = marks
             .await
             .map_err(|_| Status::resource_exhausted("the collector's disk is full, try again later"))?
-            .map_err(Status::already_exists)?;
+            .map_err(|why| {
+                // Two machines have one identity: the one that came second is told so.
+                let denial = Denial { act: "stream".to_owned(), object, why: why.clone() };
+                self.handle.denied(self.peer.caller(&self.shared.access()), denial);
+                Status::already_exists(why)
+            })?;
         for (epoch, seq) in marks {
             self.say(Answer::Ack(v1::Ack { epoch, seq })).await?;
         }
@@ -120,7 +186,12 @@ impl Session {
 
     async fn say(&self, answer: Answer) -> Result<(), Status> {
         let answer = StreamResponse { message: Some(answer) };
-        self.answers.send(Ok(answer)).await.map_err(|_| Status::cancelled("the agent is gone"))
+        let sent = tokio::time::timeout(self.limits.slow_reader, self.answers.send(Ok(answer))).await;
+        let sent = sent.map_err(|_| {
+            metrics::counter!("signalbox_streams_slow_total").increment(1);
+            Status::deadline_exceeded("the agent takes no answers")
+        })?;
+        sent.map_err(|_| Status::cancelled("the agent is gone"))
     }
 
     /// Passes on what the writer tells, until it tells the end.
@@ -200,9 +271,10 @@ impl Session {
 }
 
 /// The first message of a stream.
-async fn hello(said: &mut Streaming<StreamRequest>) -> Result<Hello, Status> {
-    let first = tokio::time::timeout(HELLO, said.message()).await;
-    let first = first.map_err(|_| Status::deadline_exceeded("no Hello within 30 s"))??;
+async fn hello(said: &mut Streaming<StreamRequest>, wait: Duration) -> Result<Hello, Status> {
+    let first = tokio::time::timeout(wait, said.message()).await;
+    let late = || Status::deadline_exceeded(format!("no Hello within {} s", wait.as_secs()));
+    let first = first.map_err(|_| late())??;
     let Some(Said::Hello(hello)) = first.and_then(|first| first.message) else {
         return Err(Status::failed_precondition("the first message of a stream must be Hello"));
     };

@@ -39,7 +39,11 @@ async fn channels_follow_the_rules_and_only_when_the_store_took_them() {
     let notifiers = Arc::new(Notifiers::new("http://localhost", clock, mpsc::channel(1).0));
     notifiers.configure(&BTreeMap::from([("notify.yaml".to_owned(), channel("old"))])).unwrap();
     let (requests, taken) = mpsc::channel(1);
-    tokio::spawn(run(config, Arc::clone(&shared), inbox, Arc::clone(&notifiers), taken));
+    crate::tls::install_provider();
+    let tls = Tls::open(folder.path().join("ca"), &config.doors.tls, Arc::new(ManualClock::default())).unwrap();
+    let (shared_too, notifiers_too) = (Arc::clone(&shared), Arc::clone(&notifiers));
+    let reloader = Reloader { config, shared: shared_too, inbox, notifiers: notifiers_too, tls: Arc::new(tls) };
+    tokio::spawn(reloader.run(taken));
 
     let (ask, answer) = oneshot::channel();
     requests.send(ask).await.unwrap();

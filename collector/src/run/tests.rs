@@ -23,23 +23,29 @@ async fn a_collector_without_rules_in_force_is_not_ready() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("collector.yaml");
     std::fs::create_dir(folder.path().join("rules")).unwrap();
-    std::fs::write(&file, format!("data_dir: {0}\nrules_dir: {0}/rules\n", folder.path().display())).unwrap();
+    std::fs::write(&file, format!(
+            "data_dir: {0}\nrules_dir: {0}/rules\nlisten_http: 127.0.0.1:0\nlisten_grpc: 127.0.0.1:0\n",
+            folder.path().display()
+        )).unwrap();
     let config = Config::read(&file, &crate::config::Overrides::default()).unwrap();
     let checked = reload::check(&config).unwrap();
 
     let store = Arc::new(MemoryStore::default());
     store.set_full(true);
-    let clock = Arc::new(SystemClock::start());
-    let shared = Arc::new(Shared::new(clock, Arc::clone(&store) as Arc<dyn Store>, Telemetry::default()));
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let shared = Arc::new(Shared::new(Arc::clone(&clock), Arc::clone(&store) as Arc<dyn Store>, Telemetry::default()));
     let (inbox, outbox) = inbox(1 << 20);
     let (sender, notices) = mpsc::channel(16);
     let sealer = Sealer::start(inbox.clone()).unwrap();
-    let writer = Writer::open(Arc::clone(&shared), sealer, sender, 1000, shared.now()).unwrap();
+    let key = signalbox_access::AuditKey::new([7; 32]);
+    let writer = Writer::open(Arc::clone(&shared), sealer, sender, 1000, key, shared.now()).unwrap();
     let (tail, _) = TailRecord::open(folder.path()).unwrap();
-    let parts = Parts { shared: Arc::clone(&shared), writer, outbox, inbox, notices, tail };
-    let loopback = || TcpListener::bind("127.0.0.1:0");
-    let (grpc, web) = (loopback().await.unwrap(), loopback().await.unwrap());
-    let running = tokio::spawn(serve(config, checked, parts, grpc, web));
+    crate::tls::install_provider();
+    let tls = Arc::new(Tls::open(folder.path().join("ca"), &config.doors.tls, Arc::clone(&clock)).unwrap());
+    let parts = Parts { shared: Arc::clone(&shared), writer, outbox, inbox, notices, tail, tls, clock };
+    let listeners = Listeners::open(&config.doors).unwrap();
+    let sockets = Sockets::open(&config.doors).unwrap();
+    let running = tokio::spawn(serve(config, checked, parts, listeners, sockets));
 
     wait_for("the problem", || shared.problems().iter().any(|text| text.contains("no rules are in force"))).await;
     assert!(!shared.is_ready(), "it judges nothing");

@@ -43,6 +43,11 @@ use verifier::{KeyTable, Verifier};
 /// Between two looks whether a certificate must be made again or a root dropped.
 pub const LOOK: Millis = Millis::from_mins(10);
 
+/// So long before its end a root is worth a word: agents need time to follow.
+const ROOT_WARNING: Millis = Millis::from_mins(90 * 24 * 60);
+/// And the site's certificate, which others renew.
+const SITE_WARNING: Millis = Millis::from_mins(14 * 24 * 60);
+
 /// What went wrong with keys and certificates.
 #[derive(Debug, Error)]
 pub enum TlsError {
@@ -191,13 +196,16 @@ impl Tls {
         self.authority().issue(key, agent, self.clock.0.wall())
     }
 
+    /// Names of the certificate that operators see.
+    pub fn server_names(&self) -> Vec<String> {
+        self.http.as_ref().map_or_else(|| self.own.names(), |site| site.names())
+    }
+
     /// For operators.
     pub fn report(&self) -> CaReport {
         let authority = self.authority();
-        let (server_not_after, server_names) = match &self.http {
-            Some(site) => (site.not_after(), site.names()),
-            None => (self.own.not_after(), self.own.names()),
-        };
+        let server_not_after = self.http.as_ref().map_or_else(|| self.own.not_after(), |site| site.not_after());
+        let server_names = self.server_names();
         CaReport {
             installation: authority.installation().to_owned(),
             external: authority.is_external(),
@@ -261,6 +269,19 @@ impl Tls {
         {
             tracing::warn!(%error, "the collector's certificate was not made again");
         }
+    }
+
+    /// What ends soon and does not renew itself, for people.
+    pub fn warning(&self) -> Option<String> {
+        let now = self.clock.0.wall();
+        let (_, root) = self.authority().root().validity();
+        let soon = |end: UnixMillis, ahead: Millis| end.0.saturating_sub(now.0) < i64::try_from(ahead.0).unwrap_or(i64::MAX);
+        if soon(root, ROOT_WARNING) {
+            return Some("the root that signs agents' certificates ends within 90 days: rotate it".to_owned());
+        }
+        let site = self.http.as_ref().filter(|site| soon(site.not_after(), SITE_WARNING))?;
+        let path = site.path().display();
+        Some(format!("the certificate of HTTP, {path}, ends within 14 days: renew it, then reload"))
     }
 
     /// TLS of the agents' door: HTTP/2 only, a client certificate is asked for and

@@ -176,6 +176,10 @@ impl SiteCertificate {
         self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(super) fn path(&self) -> &Path {
+        &self.certificate
+    }
+
     pub(super) fn not_after(&self) -> UnixMillis {
         let current = self.current();
         let parsed = current.end_entity_cert().ok().and_then(|own| X509Certificate::from_der(own).ok());

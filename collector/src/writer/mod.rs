@@ -28,6 +28,8 @@ pub mod sieve;
 mod stamp;
 pub mod stream;
 #[cfg(test)]
+mod access_tests;
+#[cfg(test)]
 mod tests;
 mod thread;
 

@@ -272,13 +272,12 @@ fn another_machine_with_the_same_id_is_refused_and_the_same_one_takes_over() {
     assert!(marks.try_recv().unwrap().unwrap_err().contains("in use by another machine"));
     assert_eq!(rig.shared.problems().len(), 1);
     let audited = || {
-        let prefix = keys::state(Table::Audit, &[]);
         let mut rows = Vec::new();
         let mut visit = |_: &[u8], row: &[u8]| {
             rows.push(String::from_utf8_lossy(row).into_owned());
             std::ops::ControlFlow::Continue(())
         };
-        rig.store.scan(Family::State, &prefix, &crate::store::after_prefix(&prefix), &mut visit).unwrap();
+        rig.store.scan(Family::Audit, &[], &[], &mut visit).unwrap();
         rows
     };
     assert!(audited()[0].contains("in use by another machine"), "{:?}", audited());
@@ -634,8 +633,8 @@ fn red_then_retired() -> (Rig, UnixMillis) {
     rig.turn(vec![Message::Disconnected { stream: Arc::clone(&agent.stream), goodbye: Some("bye".to_owned()) }]);
     rig.pass(1000);
     let act = Act::RetireAgent { agent: agent.id, reason: String::new() };
-    let command = Command { author: "op".to_owned(), act };
-    rig.turn(vec![Message::Command { command, reply: oneshot::channel().0 }]);
+    let caller = Caller::new(Principal::local("op", Role::Operator), "test");
+    rig.turn(vec![Message::Command { caller, act, reply: oneshot::channel().0 }]);
     (rig, red_at)
 }
 

@@ -286,3 +286,16 @@ fn no_private_key_is_in_debug_or_in_an_error() {
     assert!(!format!("{error} {error:?}").contains(&canary), "{error}");
     let _request = request(&server_key().unwrap());
 }
+
+#[test]
+fn what_ends_soon_and_does_not_renew_itself_is_said_in_time() {
+    let first = Installation::new();
+    assert_eq!(first.tls.warning(), None);
+    let ninety_days = 90 * 24 * 3_600_000;
+    first.clock.advance(Millis(super::super::ca::ROOT_LIFE.0 - ninety_days));
+    assert_eq!(first.tls.warning(), None);
+    first.clock.advance(Millis(1));
+    assert!(first.tls.warning().unwrap().contains("rotate it"));
+    first.tls.rotate_ca().unwrap();
+    assert_eq!(first.tls.warning(), None);
+}

@@ -1,0 +1,355 @@
+//! The part of the file that says how agents and operators come in: addresses,
+//! sockets, certificates, local accounts and bounds.
+
+use super::{Check, ConfigError};
+use crate::{http, ingest, tls};
+use serde::Deserialize;
+use signalbox_proto::api::Role;
+use signalbox_proto::limits::MESSAGE_MAX_BYTES;
+use signalbox_proto::units::{Bytes, Millis};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The kernel takes no longer name of a Unix socket, bytes.
+const SOCKET_PATH_MAX_BYTES: usize = 107;
+/// Names that `tls.names` may hold.
+const NAMES_MAX: usize = 32;
+/// Accounts that may be listed, of agents and of operators.
+const ACCOUNTS_MAX: usize = 64;
+/// Spans of a door are between these.
+const SPAN_MIN: Millis = Millis(1000);
+const SPAN_MAX: Millis = Millis::from_mins(7 * 24 * 60);
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawTls {
+    ca_cert: Option<PathBuf>,
+    ca_key: Option<PathBuf>,
+    cert: Option<PathBuf>,
+    key: Option<PathBuf>,
+    names: Vec<String>,
+    http: Option<bool>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawLocalAgents {
+    uids: Vec<u32>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawAgents {
+    connections: Option<u64>,
+    strangers: Option<u64>,
+    strangers_per_address: Option<u64>,
+    handshake: Option<String>,
+    first_call: Option<String>,
+    message: Option<String>,
+    headers: Option<String>,
+    streams: Option<u64>,
+    connection_age: Option<String>,
+    slow_reader: Option<String>,
+    enrolments_per_minute: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct RawOperators {
+    connections: Option<u64>,
+    connections_per_address: Option<u64>,
+    handshake: Option<String>,
+    head: Option<String>,
+    body: Option<String>,
+    requests: Option<u64>,
+    request: Option<String>,
+    connection_age: Option<String>,
+    slow_reader: Option<String>,
+    login_failures: Option<u64>,
+    login_window: Option<String>,
+}
+
+/// How agents and operators come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doors {
+    /// Where operators connect.
+    pub listen_http: SocketAddr,
+    /// Where agents connect, always inside TLS.
+    pub listen_grpc: SocketAddr,
+    /// Unix socket of agents on this host.
+    pub agent_socket: PathBuf,
+    /// Unix socket of operators on this host.
+    pub operator_socket: PathBuf,
+    /// Operators connect inside TLS.
+    pub http_tls: bool,
+    /// Keys, certificates and names.
+    pub tls: tls::Settings,
+    /// What the site calls this collector, the first of `tls.names`.
+    pub first_name: Option<String>,
+    /// User ids whose agents may use the socket, beside root's and the collector's own.
+    pub local_agents: Vec<u32>,
+    /// Accounts that may use the operators' socket, beside those two, and their roles.
+    pub local_operators: BTreeMap<String, Role>,
+    /// Bounds of the agents' door.
+    pub agents: ingest::Limits,
+    /// Bounds of the operators' door.
+    pub operators: http::Limits,
+}
+
+/// The raw parts, together.
+pub(super) struct RawDoors {
+    pub(super) listen_http: Option<String>,
+    pub(super) listen_grpc: Option<String>,
+    pub(super) agent_socket: Option<PathBuf>,
+    pub(super) operator_socket: Option<PathBuf>,
+    pub(super) tls: RawTls,
+    pub(super) local_agents: RawLocalAgents,
+    pub(super) local_operators: BTreeMap<String, String>,
+    pub(super) agents: RawAgents,
+    pub(super) operators: RawOperators,
+}
+
+impl Doors {
+    pub(super) fn check(
+        raw: RawDoors,
+        flags: &super::Overrides,
+        folder: &Path,
+        data_dir: &Path,
+        check: &Check<'_>,
+    ) -> Result<Doors, ConfigError> {
+        let listen_http = check.address("listen_http", raw.listen_http, "127.0.0.1:8440", flags.listen_http)?;
+        let listen_grpc = check.address("listen_grpc", raw.listen_grpc, "127.0.0.1:8441", flags.listen_grpc)?;
+        let (wants_tls, first_name) = (raw.tls.http, raw.tls.names.first().cloned());
+        let mut tls = settings(raw.tls, folder, check)?;
+        let http_tls = match wants_tls {
+            Some(false) if !listen_http.ip().is_loopback() => {
+                let why = format!(
+                    "{listen_http} can be reached from other hosts, and passwords would cross the network in the open: \
+                     leave tls.http out, or listen on a loopback address such as 127.0.0.1:8440"
+                );
+                return Err(check.refuse("tls.http", why));
+            }
+            Some(false) if tls.site_http.is_some() => {
+                return Err(check.refuse("tls.http", "it is false, and tls.cert is for nothing else: leave one out"));
+            }
+            Some(wanted) => wanted,
+            None => !listen_http.ip().is_loopback() || tls.site_http.is_some(),
+        };
+        for address in [listen_grpc, listen_http] {
+            tls.names.extend(names_of(address.ip()));
+        }
+        tls.names.sort();
+        tls.names.dedup();
+        let socket = |key, path: Option<PathBuf>, name: &str| check.socket(key, path.map_or_else(|| data_dir.join(name), |path| folder.join(path)));
+        Ok(Doors {
+            listen_http,
+            listen_grpc,
+            agent_socket: socket("agent_socket", raw.agent_socket, "agent.sock")?,
+            operator_socket: socket("operator_socket", raw.operator_socket, "operator.sock")?,
+            http_tls,
+            tls,
+            first_name,
+            local_agents: check.at_most("local_agents.uids", raw.local_agents.uids)?,
+            local_operators: operators(raw.local_operators, check)?,
+            agents: agent_limits(&raw.agents, check)?,
+            operators: operator_limits(&raw.operators, check)?,
+        })
+    }
+
+    /// `https://HOST:PORT` under which agents of other hosts reach the collector.
+    pub fn agents_address(&self) -> String {
+        format!("https://{}", self.host_port(self.listen_grpc))
+    }
+
+    /// The page's address, when none is given.
+    pub(super) fn page(&self) -> String {
+        let scheme = if self.http_tls { "https" } else { "http" };
+        format!("{scheme}://{}", self.host_port(self.listen_http))
+    }
+
+    /// An address that can be called: of one that stands for all, this host's name.
+    fn host_port(&self, address: SocketAddr) -> String {
+        if !address.ip().is_unspecified() {
+            return address.to_string();
+        }
+        let host = self.first_name.clone().unwrap_or_else(host_name);
+        format!("{host}:{}", address.port())
+    }
+}
+
+/// The host's own name.
+pub(super) fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if is_name(&name) { name } else { "localhost".to_owned() }
+}
+
+/// Names that a listener at this address surely has.
+fn names_of(address: IpAddr) -> Vec<String> {
+    let near = ["localhost", "127.0.0.1", "::1"].map(str::to_owned);
+    match address.to_canonical() {
+        address if address.is_unspecified() => near.into_iter().chain([host_name()]).collect(),
+        address if address.is_loopback() => near.into_iter().chain([address.to_string()]).collect(),
+        address => vec![address.to_string(), host_name()],
+    }
+}
+
+/// A host name as certificates hold it (RFC 1123), or an address.
+fn is_name(name: &str) -> bool {
+    let label = |label: &str| {
+        let is_edge = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+        label.len() <= 63
+            && is_edge(label.chars().next())
+            && is_edge(label.chars().last())
+            && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+    };
+    name.parse::<IpAddr>().is_ok() || (name.len() <= 253 && name.split('.').all(label))
+}
+
+fn settings(raw: RawTls, folder: &Path, check: &Check<'_>) -> Result<tls::Settings, ConfigError> {
+    let pair = |names: [&'static str; 2], certificate: Option<PathBuf>, key: Option<PathBuf>| match (certificate, key) {
+        (None, None) => Ok(None),
+        (Some(certificate), Some(key)) => Ok(Some((folder.join(certificate), folder.join(key)))),
+        (given, _) => {
+            let (has, lacks) = if given.is_some() { (names[0], names[1]) } else { (names[1], names[0]) };
+            Err(check.refuse(lacks, format!("it is missing: {has} is given, and neither works without the other")))
+        }
+    };
+    let site_ca = pair(["tls.ca_cert", "tls.ca_key"], raw.ca_cert, raw.ca_key)?;
+    let site_http = pair(["tls.cert", "tls.key"], raw.cert, raw.key)?;
+    if raw.names.len() > NAMES_MAX {
+        return Err(check.refuse("tls.names", format!("{} names are over the limit of {NAMES_MAX}", raw.names.len())));
+    }
+    if let Some(name) = raw.names.iter().find(|name| !is_name(name)) {
+        let why = format!("{name:?} is no host name and no address; write for example collector.example.com");
+        return Err(check.refuse("tls.names", why));
+    }
+    Ok(tls::Settings { site_ca, site_http, names: raw.names })
+}
+
+fn operators(raw: BTreeMap<String, String>, check: &Check<'_>) -> Result<BTreeMap<String, Role>, ConfigError> {
+    if raw.len() > ACCOUNTS_MAX {
+        return Err(check.refuse("local_operators", format!("{} accounts are over the limit of {ACCOUNTS_MAX}", raw.len())));
+    }
+    let read = |(name, role): (String, String)| {
+        let role = role.parse().map_err(|why| check.refuse("local_operators", format!("{name}: {why}")))?;
+        Ok((name, role))
+    };
+    raw.into_iter().map(read).collect()
+}
+
+fn agent_limits(raw: &RawAgents, check: &Check<'_>) -> Result<ingest::Limits, ConfigError> {
+    let normal = ingest::Limits::default();
+    let n = |key, value, normal: usize, max| check.number(key, value, normal as u64, 1, max);
+    let size = |key, text: &Option<String>, normal: u64, max| check.bytes(key, text.as_deref(), normal, 1024, max);
+    let span = |key, text: &Option<String>, normal| check.seconds(key, text.as_deref(), normal);
+    let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
+    let wide = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let per_minute = u64::from(normal.enrolments_per_minute);
+    Ok(ingest::Limits {
+        connections: wide(n("limits.agents.connections", raw.connections, normal.connections, 65_536)?),
+        strangers: wide(n("limits.agents.strangers", raw.strangers, normal.strangers, 65_536)?),
+        strangers_per_address: wide(n(
+            "limits.agents.strangers_per_address",
+            raw.strangers_per_address,
+            normal.strangers_per_address,
+            65_536,
+        )?),
+        handshake: span("limits.agents.handshake", &raw.handshake, normal.handshake)?,
+        first_call: span("limits.agents.first_call", &raw.first_call, normal.first_call)?,
+        message_bytes: wide(size("limits.agents.message", &raw.message, normal.message_bytes as u64, MESSAGE_MAX_BYTES as u64)?),
+        header_bytes: narrow(size("limits.agents.headers", &raw.headers, u64::from(normal.header_bytes), 1024 * 1024)?),
+        streams: narrow(n("limits.agents.streams", raw.streams, normal.streams as usize, 1024)?),
+        age: span("limits.agents.connection_age", &raw.connection_age, normal.age)?,
+        slow_reader: span("limits.agents.slow_reader", &raw.slow_reader, normal.slow_reader)?,
+        enrolments_per_minute: narrow(check.number(
+            "limits.agents.enrolments_per_minute",
+            raw.enrolments_per_minute,
+            per_minute,
+            1,
+            1_000_000,
+        )?),
+    })
+}
+
+fn operator_limits(raw: &RawOperators, check: &Check<'_>) -> Result<http::Limits, ConfigError> {
+    let normal = http::Limits::default();
+    let n = |key, value, normal: usize, max| {
+        let n = check.number(key, value, normal as u64, 1, max)?;
+        Ok::<usize, ConfigError>(usize::try_from(n).unwrap_or(usize::MAX))
+    };
+    let span = |key, text: &Option<String>, normal| check.seconds(key, text.as_deref(), normal);
+    let window = Duration::from_millis(normal.login_window.0);
+    let window = span("limits.operators.login_window", &raw.login_window, window)?;
+    let body = check.bytes("limits.operators.body", raw.body.as_deref(), normal.body_bytes as u64, 64 * 1024, 64 * 1024 * 1024)?;
+    Ok(http::Limits {
+        connections: n("limits.operators.connections", raw.connections, normal.connections, 65_536)?,
+        connections_per_address: n(
+            "limits.operators.connections_per_address",
+            raw.connections_per_address,
+            normal.connections_per_address,
+            65_536,
+        )?,
+        handshake: span("limits.operators.handshake", &raw.handshake, normal.handshake)?,
+        head: span("limits.operators.head", &raw.head, normal.head)?,
+        body_bytes: usize::try_from(body).unwrap_or(usize::MAX),
+        requests: n("limits.operators.requests", raw.requests, normal.requests, 4096)?,
+        request: span("limits.operators.request", &raw.request, normal.request)?,
+        write: span("limits.operators.slow_reader", &raw.slow_reader, normal.write)?,
+        age: span("limits.operators.connection_age", &raw.connection_age, normal.age)?,
+        login_failures: n("limits.operators.login_failures", raw.login_failures, normal.login_failures, 1000)?,
+        login_window: Millis(u64::try_from(window.as_millis()).unwrap_or(u64::MAX)),
+    })
+}
+
+impl Check<'_> {
+    fn address(
+        &self,
+        key: &'static str,
+        text: Option<String>,
+        default: &str,
+        flag: Option<SocketAddr>,
+    ) -> Result<SocketAddr, ConfigError> {
+        let text = text.as_deref().unwrap_or(default);
+        let why = || format!("{text:?} is no address and port; write for example {default}");
+        flag.map_or_else(|| text.parse().map_err(|_| self.refuse(key, why())), Ok)
+    }
+
+    fn socket(&self, key: &'static str, path: PathBuf) -> Result<PathBuf, ConfigError> {
+        let n_bytes = path.as_os_str().len();
+        if n_bytes <= SOCKET_PATH_MAX_BYTES {
+            return Ok(path);
+        }
+        let why = format!(
+            "{} has {n_bytes} bytes, and the kernel takes no name of a socket over {SOCKET_PATH_MAX_BYTES}: \
+             give a shorter path, for example /run/signalbox/{}",
+            path.display(),
+            path.file_name().unwrap_or_default().display()
+        );
+        Err(self.refuse(key, why))
+    }
+
+    fn at_most<T>(&self, key: &'static str, list: Vec<T>) -> Result<Vec<T>, ConfigError> {
+        let n = list.len();
+        if n <= ACCOUNTS_MAX { Ok(list) } else { Err(self.refuse(key, format!("{n} are over the limit of {ACCOUNTS_MAX}"))) }
+    }
+
+    fn number(&self, key: &'static str, given: Option<u64>, normal: u64, min: u64, max: u64) -> Result<u64, ConfigError> {
+        let n = given.unwrap_or(normal);
+        if (min..=max).contains(&n) { Ok(n) } else { Err(self.refuse(key, format!("{n} is not between {min} and {max}"))) }
+    }
+
+    fn bytes(&self, key: &'static str, given: Option<&str>, normal: u64, min: u64, max: u64) -> Result<u64, ConfigError> {
+        let Some(text) = given else { return Ok(normal) };
+        let Bytes(n) = signalbox_proto::text::parse_size(text).map_err(|why| self.refuse(key, why))?;
+        if (min..=max).contains(&n) {
+            return Ok(n);
+        }
+        Err(self.refuse(key, format!("{text} is not between {} and {}", Bytes(min), Bytes(max))))
+    }
+
+    fn seconds(&self, key: &'static str, given: Option<&str>, normal: Duration) -> Result<Duration, ConfigError> {
+        Ok(self.span(key, given, SPAN_MIN, SPAN_MAX)?.map_or(normal, |span| Duration::from_millis(span.0)))
+    }
+}

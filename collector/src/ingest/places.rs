@@ -1,0 +1,157 @@
+//! Who has a place at the agents' door, and who makes room.
+//!
+//! ```text
+//! new connection ─▶ stranger ──handshake with an identity──▶ member
+//!                     └ one too many: the oldest stranger is closed
+//! ```
+//!
+//! Strangers (in a handshake, or without an identity) can never take the place of an
+//! agent, and cannot keep each other out: an honest agent needs milliseconds, so
+//! what is old among strangers is not one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::oneshot;
+
+/// All places.
+#[derive(Debug)]
+pub(super) struct Places {
+    members_max: usize,
+    strangers_max: usize,
+    per_address_max: usize,
+    held: Mutex<Held>,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    n_members: usize,
+    next: u64,
+    /// The first is the oldest. Dropping what tells it to go tells it.
+    strangers: BTreeMap<u64, oneshot::Sender<()>>,
+    by_address: HashMap<IpAddr, usize>,
+}
+
+/// A stranger's place; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Stranger {
+    places: Arc<Places>,
+    no: u64,
+    address: IpAddr,
+    /// Ready when it must make room.
+    pub(super) go: oneshot::Receiver<()>,
+}
+
+/// A member's place; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Member {
+    places: Arc<Places>,
+}
+
+impl Places {
+    pub(super) fn new(members_max: usize, strangers_max: usize, per_address_max: usize) -> Arc<Places> {
+        Arc::new(Places { members_max, strangers_max, per_address_max, held: Mutex::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Held> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A place for a new connection; none when its address has too many.
+    pub(super) fn stranger(self: &Arc<Self>, address: IpAddr) -> Option<Stranger> {
+        let mut held = self.lock();
+        let n_own = held.by_address.get(&address).copied().unwrap_or(0);
+        if !address.is_loopback() && n_own >= self.per_address_max {
+            return None;
+        }
+        if held.strangers.len() >= self.strangers_max && held.strangers.pop_first().is_some() {
+            metrics::counter!("signalbox_strangers_closed_total").increment(1);
+        }
+        let no = held.next;
+        held.next += 1;
+        let (stay, go) = oneshot::channel();
+        held.strangers.insert(no, stay);
+        held.by_address.insert(address, n_own + 1);
+        Some(Stranger { places: Arc::clone(self), no, address, go })
+    }
+
+    /// A place for somebody who is known; none when all are taken.
+    pub(super) fn member(self: &Arc<Self>) -> Option<Member> {
+        let mut held = self.lock();
+        if held.n_members >= self.members_max {
+            return None;
+        }
+        held.n_members += 1;
+        Some(Member { places: Arc::clone(self) })
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let mut held = self.places.lock();
+        let _gone = held.strangers.remove(&self.no);
+        if let Some(n_own) = held.by_address.get_mut(&self.address) {
+            *n_own -= 1;
+            if *n_own == 0 {
+                held.by_address.remove(&self.address);
+            }
+        }
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        self.places.lock().n_members -= 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEAR: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn far(n: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, n])
+    }
+
+    #[test]
+    fn one_address_has_so_many_places_and_not_one_more_until_one_is_given_back() {
+        let places = Places::new(1, 100, 3);
+        let mut held: Vec<Stranger> = (0..3).map(|_| places.stranger(far(1)).unwrap()).collect();
+        assert!(places.stranger(far(1)).is_none());
+        assert!(places.stranger(far(2)).is_some());
+        held.pop();
+        assert!(places.stranger(far(1)).is_some());
+        let near: Vec<_> = (0..50).map(|_| places.stranger(NEAR).unwrap()).collect();
+        drop((held, near));
+        let held = places.lock();
+        assert!(held.strangers.is_empty() && held.by_address.is_empty());
+    }
+
+    #[test]
+    fn the_oldest_stranger_makes_room_and_no_other() {
+        let places = Places::new(1, 2, 64);
+        let mut first = places.stranger(NEAR).unwrap();
+        let mut second = places.stranger(NEAR).unwrap();
+        assert!(first.go.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
+        let mut third = places.stranger(NEAR).unwrap();
+        assert_eq!(first.go.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+        for stays in [&mut second, &mut third] {
+            assert_eq!(stays.go.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        }
+        assert_eq!(places.lock().by_address[&NEAR], 3, "it counts until it is gone");
+        drop(first);
+        assert_eq!(places.lock().by_address[&NEAR], 2);
+    }
+
+    #[test]
+    fn strangers_take_no_place_of_a_member() {
+        let places = Places::new(2, 2, 64);
+        let _strangers: Vec<_> = (0..9).map(|_| places.stranger(NEAR).unwrap()).collect();
+        let members: Vec<_> = (0..2).map(|_| places.member().unwrap()).collect();
+        assert!(places.member().is_none());
+        drop(members);
+        assert!(places.member().is_some());
+    }
+}

@@ -1,0 +1,1 @@
+//! Connections, enrolment and streams over real sockets.

@@ -1,0 +1,118 @@
+//! The two doors: what they listen on, and what stands behind them.
+
+use super::RunError;
+use crate::config::{Config, Doors};
+use crate::handle::Handle;
+use crate::http;
+use crate::ingest::accept;
+use crate::shared::{Problem, Shared};
+use crate::tls::{LOOK, Tls};
+use signalbox_proto::clock::Clock;
+use std::io::Write;
+use std::sync::Arc;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+
+/// Addresses that are listened on.
+pub(super) struct Listeners {
+    grpc: TcpListener,
+    web: TcpListener,
+}
+
+impl Listeners {
+    pub(super) fn open(doors: &Doors) -> Result<Listeners, RunError> {
+        let grpc = accept::listen(doors.listen_grpc)?;
+        Ok(Listeners { grpc, web: http::bind(doors.listen_http, doors.http_tls)? })
+    }
+}
+
+/// Unix sockets that are listened on.
+pub(super) struct Sockets {
+    agents: UnixListener,
+    operators: UnixListener,
+}
+
+impl Sockets {
+    pub(super) fn open(doors: &Doors) -> Result<Sockets, RunError> {
+        let agents = accept::listen_local(&doors.agent_socket, !doors.local_agents.is_empty())?;
+        let operators = http::bind_local(&doors.operator_socket, !doors.local_operators.is_empty())?;
+        Ok(Sockets { agents, operators })
+    }
+}
+
+/// Each door gets what it listens on.
+pub(super) fn split(
+    listeners: Listeners,
+    sockets: Sockets,
+    doors: &Doors,
+    tls: &Arc<Tls>,
+) -> (http::Doors, accept::Doors) {
+    let config = doors.http_tls.then(|| tls.http_config());
+    let operators =
+        http::Doors { tcp: listeners.web, tls: config, local: Some(sockets.operators), limits: doors.operators };
+    let agents = accept::Doors {
+        tcp: listeners.grpc,
+        local: Some(sockets.agents),
+        local_agents: doors.local_agents.clone(),
+        tls: Arc::clone(tls),
+        limits: doors.agents,
+    };
+    (operators, agents)
+}
+
+/// How the operators' door is set up.
+pub(super) fn settings(config: &Config, tls: &Arc<Tls>, clock: &Arc<dyn Clock>) -> http::Settings {
+    let doors = &config.doors;
+    http::Settings {
+        limits: doors.operators,
+        names: doors.tls.names.clone(),
+        external_url: config.external_url.clone(),
+        agents_address: doors.agents_address(),
+        local_operators: doors.local_operators.clone(),
+        own_uid: rustix::process::geteuid().as_raw(),
+        data_dir: config.data_dir.clone(),
+        tls: Arc::clone(tls),
+        http_tls: doors.http_tls,
+        clock: Arc::clone(clock),
+    }
+}
+
+/// Serves operators until the collector stops.
+pub(super) async fn operators(doors: http::Doors, router: axum::Router, mut stopping: watch::Receiver<bool>) {
+    let stopped = async move {
+        let _gone = stopping.wait_for(|stop| *stop).await;
+    };
+    http::serve(doors, router, stopped).await;
+}
+
+/// Makes certificates again in time, ends rotations, and says what ends soon.
+pub(super) async fn look_after(tls: Arc<Tls>, shared: Arc<Shared>) {
+    loop {
+        let own = Arc::clone(&tls);
+        let looked = tokio::task::spawn_blocking(move || (own.look_after(), own.warning())).await;
+        let problem = match looked {
+            Ok((Ok(()), warning)) => warning,
+            Ok((Err(error), _)) => Some(error.to_string()),
+            Err(error) => Some(format!("look after certificates: {error}")),
+        };
+        shared.set_problem(Problem::Certificate, problem);
+        tokio::time::sleep(LOOK.std()).await;
+    }
+}
+
+/// As long as no admin can log in, each start prints a link with which the first one
+/// gets in, once. It is a secret: standard output has it, the log does not.
+pub(super) async fn print_first_login(handle: &Handle, external_url: &str) {
+    match http::first_login(handle, external_url).await {
+        Ok(None) => {}
+        Ok(Some(link)) => {
+            let text = format!("first login, once and within 15 minutes: {link}\n");
+            if std::io::stdout().write_all(text.as_bytes()).is_err() {
+                tracing::warn!("the link of the first login could not be printed; make one: signalbox login-link");
+            } else {
+                tracing::info!("the link of the first login is on standard output");
+            }
+        }
+        Err(error) => tracing::warn!(%error, "no link for the first login; make one: signalbox login-link"),
+    }
+}
