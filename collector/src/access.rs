@@ -60,31 +60,31 @@ pub enum AuditKeyError {
 /// [`AuditKeyError`].
 pub fn audit_key(data_dir: &Path) -> Result<AuditKey, AuditKeyError> {
     let path = data_dir.join(KEY_FILE);
-    let shown = || path.display().to_string();
-    let failed = |what| move |why| AuditKeyError::Io { what, path: path.display().to_string(), why };
     let mut file = match File::open(&path) {
         Ok(file) => file,
         Err(why) if why.kind() == ErrorKind::NotFound => return make_key(data_dir),
-        Err(why) => return Err(failed("open audit key")(why)),
+        Err(why) => return Err(failed("open audit key", &path)(why)),
     };
-    let mode = file.metadata().map_err(failed("look at audit key"))?.mode();
+    let mode = file.metadata().map_err(failed("look at audit key", &path))?.mode();
     if mode & 0o077 != 0 {
-        return Err(AuditKeyError::Open { path: shown() });
+        return Err(AuditKeyError::Open { path: path.display().to_string() });
     }
     let mut bytes = Vec::with_capacity(KEY_BYTES + 1);
     let limit = KEY_BYTES as u64 + 1;
-    Read::by_ref(&mut file).take(limit).read_to_end(&mut bytes).map_err(failed("read audit key"))?;
-    let bytes: [u8; KEY_BYTES] = bytes.try_into().map_err(|_| AuditKeyError::Length { path: shown() })?;
+    Read::by_ref(&mut file).take(limit).read_to_end(&mut bytes).map_err(failed("read audit key", &path))?;
+    let bytes: [u8; KEY_BYTES] =
+        bytes.try_into().map_err(|_| AuditKeyError::Length { path: path.display().to_string() })?;
     Ok(AuditKey::new(bytes))
+}
+
+fn failed(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> AuditKeyError {
+    let path = path.display().to_string();
+    move |why| AuditKeyError::Io { what, path, why }
 }
 
 /// Written whole under another name and then renamed: a crash leaves no half key.
 fn make_key(data_dir: &Path) -> Result<AuditKey, AuditKeyError> {
     let (path, draft) = (data_dir.join(KEY_FILE), data_dir.join(format!("{KEY_FILE}.new")));
-    let failed = |what, path: &Path| {
-        let path = path.display().to_string();
-        move |why| AuditKeyError::Io { what, path, why }
-    };
     let mut bytes = [0; KEY_BYTES];
     getrandom::fill(&mut bytes).map_err(|why| failed("make audit key", &path)(std::io::Error::other(why)))?;
     let mut options = OpenOptions::new();
@@ -184,15 +184,15 @@ fn head(store: &dyn Store) -> Result<Option<Head>, StoreError> {
 /// Shows the verifier the lines that it has not seen, up to number `end`.
 fn feed(store: &dyn Store, verifier: &mut Verifier, end: u64) -> Result<Result<(), Fault>, StoreError> {
     let mut outcome = Ok(());
-    let mut visit = |key: &[u8], row: &[u8]| {
-        let no = keys::parse_audit(key).unwrap_or_default();
-        outcome = verifier.line(no, AuditLine::decode(row).as_ref());
-        if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-    };
     // From the very first key: a row before line 1 does not belong there.
     let from = match verifier.n_lines() {
         0 => Vec::new(),
         n => keys::audit(n + 1),
+    };
+    let mut visit = |key: &[u8], row: &[u8]| {
+        let no = keys::parse_audit(key).unwrap_or_default();
+        outcome = verifier.line(no, AuditLine::decode(row).as_ref());
+        if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
     };
     store.scan(Family::Audit, &from, &keys::audit(end.saturating_add(1)), &mut visit)?;
     Ok(outcome)
