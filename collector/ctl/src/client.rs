@@ -319,7 +319,10 @@ mod tests {
         };
         let refused = |target: &Target| Client::of(target, Millis(1)).unwrap_err().to_string();
         assert!(refused(&target("a\nb", None)).contains("the token is garbled; log in again"));
-        assert!(refused(&target("ok", Some("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----"))).contains("its certificates"));
+        assert!(
+            refused(&target("ok", Some("-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----")))
+                .contains("its certificates")
+        );
         assert!(!format!("{:?}", Client::of(&target("canary", None), Millis(1)).unwrap()).contains("canary"));
     }
 

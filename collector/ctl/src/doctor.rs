@@ -50,7 +50,9 @@ pub async fn run(cli: &Cli, said: &Said, clock: &dyn Clock) -> Result<u8, Failur
     let target = Target::pick(said, &hosts, can_open);
     match Client::of(&target, cli.timeout) {
         Ok(client) => findings.extend(ask(&client, &target, clock).await),
-        Err(error) => findings.push(Finding::bad("collector", error.to_string(), "give --collector URL or --socket PATH")),
+        Err(error) => {
+            findings.push(Finding::bad("collector", error.to_string(), "give --collector URL or --socket PATH"))
+        }
     }
     findings.extend(files(Path::new(AGENT_STATE), &AGENT_SECRETS));
     show(cli, &findings, clock.wall())?;

@@ -4,13 +4,13 @@
 mod access;
 
 use crate::args::{
-    AgentsAct, Cli, Command, IncidentsAct, IncidentsList, NotifyAct, Output, QueryArgs, RulesAct, SnoozeAct,
-    StatusArgs, asks_for_check,
+    Cli, Command, IncidentsAct, IncidentsList, NotifyAct, Output, QueryArgs, RulesAct, SnoozeAct, StatusArgs,
+    asks_for_check,
 };
 use crate::client::{Answer, Client, ClientError};
 use crate::exit::{self, Failure};
-use crate::look::Look;
 use crate::hosts::Hosts;
+use crate::look::Look;
 use crate::progress::waiting;
 use crate::render;
 use crate::routes::{IncidentVerb, StatusFilter};

@@ -39,11 +39,7 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// The outermost layer: refuses, limits, counts, and dresses every answer.
-pub(crate) async fn guard(
-    State((app, slots)): State<(App, Arc<Semaphore>)>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub(crate) async fn guard(State((app, slots)): State<(App, Arc<Semaphore>)>, request: Request, next: Next) -> Response {
     let is_tls = request.extensions().get::<Peer>().is_some_and(Peer::is_tls);
     let mut response = admit(&app, &slots, is_tls, request, next).await;
     let headers = response.headers_mut();
@@ -113,7 +109,8 @@ impl Names<'_> {
         origin.eq_ignore_ascii_case(&format!("{scheme}://{host}"))
             || self.external.is_some_and(|url| {
                 let own = url.origin().ascii_serialization();
-                own.eq_ignore_ascii_case(origin) && own.split_once("://").is_some_and(|(_, name)| name.eq_ignore_ascii_case(host))
+                own.eq_ignore_ascii_case(origin)
+                    && own.split_once("://").is_some_and(|(_, name)| name.eq_ignore_ascii_case(host))
             })
     }
 }
@@ -260,7 +257,8 @@ mod tests {
             check_by(&names, &format!("GET / | host: {host}"), 403);
         }
         let inside = Names { is_tls: true, ..names };
-        for (host, wanted) in [("192.0.2.8:8440", 200), ("[2001:db8::8]", 200), ("0.0.0.0", 403), ("evil.example", 403)] {
+        for (host, wanted) in [("192.0.2.8:8440", 200), ("[2001:db8::8]", 200), ("0.0.0.0", 403), ("evil.example", 403)]
+        {
             check_by(&inside, &format!("GET / | host: {host}"), wanted);
         }
         check_by(&inside, "POST /api/signalbox/v1/reload | host: 192.0.2.8:8440 | origin: https://192.0.2.8:8440", 200);

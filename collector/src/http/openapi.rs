@@ -130,8 +130,11 @@ mod tests {
                 methods.map(|method| (method.to_uppercase(), path.clone())).collect::<Vec<_>>()
             })
             .collect();
-        let routed: BTreeSet<(String, String)> =
-            routes().iter().filter(|route| route.kind == Kind::Api).map(|r| (r.method.to_string(), r.path.clone())).collect();
+        let routed: BTreeSet<(String, String)> = routes()
+            .iter()
+            .filter(|route| route.kind == Kind::Api)
+            .map(|r| (r.method.to_string(), r.path.clone()))
+            .collect();
         assert_eq!(documented, routed);
     }
 

@@ -6,15 +6,15 @@
 
 use crate::http::auth::{gate, identify};
 use crate::http::error::Failure;
+use crate::http::extract::BodyLimit;
 use crate::http::guard::guard;
 use crate::http::{API_ROOT, App, api, login, openapi, page, probes};
-use crate::http::extract::BodyLimit;
-use axum::{Extension, Router};
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware;
 use axum::routing::{MethodFilter, MethodRouter, on};
+use axum::{Extension, Router};
 use signalbox_access::Permission;
 use std::fmt;
 use std::sync::Arc;

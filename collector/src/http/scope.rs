@@ -42,7 +42,8 @@ impl<'a> Sight<'a> {
     /// An item is in sight with its entity, or by its own labels.
     pub(crate) fn sees_item(&self, permission: Permission, item: &Item) -> bool {
         let entity = self.board.entity(&item.entity);
-        entity.is_some_and(|entity| self.sees_entity(permission, entity)) || self.may(permission, &of_item(item, entity))
+        entity.is_some_and(|entity| self.sees_entity(permission, entity))
+            || self.may(permission, &of_item(item, entity))
     }
 
     /// An incident is in sight with its entity, or by its own labels.
@@ -105,9 +106,8 @@ impl<'a> Sight<'a> {
 
     /// An entity with the items in sight; none when neither it nor any of them is.
     fn entity(&self, mut entity: Entity) -> Option<Entity> {
-        let seen = |id: &String| {
-            self.board.entity(id).is_some_and(|entity| self.sees_entity(Permission::ReadStatus, entity))
-        };
+        let seen =
+            |id: &String| self.board.entity(id).is_some_and(|entity| self.sees_entity(Permission::ReadStatus, entity));
         entity.parents.retain(seen);
         if self.sees_entity(Permission::ReadStatus, &entity) {
             return Some(entity);
@@ -268,7 +268,8 @@ mod tests {
     #[test]
     fn an_entity_of_which_only_a_part_is_in_sight_shows_that_parts_verdict() {
         let (caller, board) = (caller(Role::Viewer, &["{rule=\"load-high\"}"]), board());
-        let status = Sight::new(&caller, &board).status(Status { problems: vec!["agent x".to_owned()], ..board.status.clone() });
+        let status =
+            Sight::new(&caller, &board).status(Status { problems: vec!["agent x".to_owned()], ..board.status.clone() });
         assert_eq!((status.entities[0].level, status.level), (Level::Green, Level::Green));
         assert!(status.entities[0].parents.is_empty() && status.entities[0].why.contains("load-high"));
         assert!(!status.problems.concat().contains("agent x") && !status.problems.is_empty());
@@ -284,7 +285,8 @@ mod tests {
         let agents = |caller| Sight::new(caller, &board).agents().iter().map(|a| a.id.to_string()).collect::<Vec<_>>();
         assert_eq!((agents(&web1), agents(&dba)), (vec!["web1".to_owned()], vec![]));
         assert!(board.agents.iter().any(|agent| agent.state == AgentState::Up));
-        let series = |host: &str| BTreeMap::from([("host".to_owned(), host.to_owned()), ("owner".to_owned(), "dba".to_owned())]);
+        let series =
+            |host: &str| BTreeMap::from([("host".to_owned(), host.to_owned()), ("owner".to_owned(), "dba".to_owned())]);
         assert!(Sight::new(&dba, &board).sees_series(Permission::ReadHistory, &series("db1")));
         assert!(!Sight::new(&dba, &board).sees_series(Permission::ReadHistory, &series("web1")), "a label is no proof");
         let covers = |caller, scope| Sight::new(caller, &board).covers(Permission::Snooze, scope);
@@ -300,7 +302,10 @@ mod tests {
         let ask = |id: &str| sight.find_item(Permission::ReadHistory, id).map(|item| item.id.clone());
         assert!(ask("host/db1").is_ok());
         let words = |id: &str| ask(id).unwrap_err().error.replace(id, "ID");
-        assert_eq!(words("host/web1:load-high{mountpoint=\"/\"}").len(), words("host/web1:load-hxgh{mountpoint=\"/\"}").len());
+        assert_eq!(
+            words("host/web1:load-high{mountpoint=\"/\"}").len(),
+            words("host/web1:load-hxgh{mountpoint=\"/\"}").len()
+        );
         assert_eq!(ask("filesystem-full").unwrap(), "host/db1:filesystem-full{mountpoint=\"/\"}");
     }
 }

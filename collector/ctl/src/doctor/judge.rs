@@ -181,15 +181,22 @@ pub fn agents(agents: &[Agent]) -> Vec<Finding> {
     let mut add = |is: &dyn Fn(&Agent) -> bool, what, remedy, state| {
         found(&mut findings, agents, is, what, remedy, state);
     };
-    let is_lost = |agent: &Agent| {
-        matches!(agent.state, AgentState::Down | AgentState::Unreachable | AgentState::Missing)
-    };
+    let is_lost =
+        |agent: &Agent| matches!(agent.state, AgentState::Down | AgentState::Unreachable | AgentState::Missing);
     add(&is_lost, "not heard of", "on its host: signalbox-agent ping", State::Bad);
     let own = env!("CARGO_PKG_VERSION");
-    add(&|agent| agent.id.as_str() != "collector" && !agent.version.is_empty() && agent.version != own,
-        "of another version", "install the same version", State::Odd);
-    add(&|agent| agent.clock_offset_ms.unsigned_abs() > AGENT_CLOCK_MAX_MS,
-        "clock is off by over 5 s", "set its clock by NTP: timedatectl status", State::Odd);
+    add(
+        &|agent| agent.id.as_str() != "collector" && !agent.version.is_empty() && agent.version != own,
+        "of another version",
+        "install the same version",
+        State::Odd,
+    );
+    add(
+        &|agent| agent.clock_offset_ms.unsigned_abs() > AGENT_CLOCK_MAX_MS,
+        "clock is off by over 5 s",
+        "set its clock by NTP: timedatectl status",
+        State::Odd,
+    );
     add(&|agent| !agent.failing_checks.is_empty(), "checks fail", "signalbox agents says which and why", State::Odd);
     if findings.is_empty() {
         findings.push(Finding::good("agents", format!("{} are up and well", agents.len())));

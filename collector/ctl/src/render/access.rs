@@ -225,7 +225,11 @@ mod tests {
             created_by: "admin".to_owned(),
             n_sessions: 2,
         };
-        let users_of = [user("ada", false, true, &[]), user(HOSTILE, true, true, &["{owner=\"dba\"}"]), user("new", false, false, &[])];
+        let users_of = [
+            user("ada", false, true, &[]),
+            user(HOSTILE, true, true, &["{owner=\"dba\"}"]),
+            user("new", false, false, &[]),
+        ];
         let text = users(&look(200), &users_of);
         assert!(!text.contains('\u{1b}') && text.contains("a\\u{1b}[2Jb"), "{text}");
         let words: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
@@ -246,7 +250,8 @@ mod tests {
     #[test]
     fn a_pending_key_is_never_broken() {
         let fingerprint = "ab".repeat(32);
-        let agent = PendingAgent { fingerprint: fingerprint.clone(), agent: HOSTILE.to_owned(), ..PendingAgent::default() };
+        let agent =
+            PendingAgent { fingerprint: fingerprint.clone(), agent: HOSTILE.to_owned(), ..PendingAgent::default() };
         let text = pending(&look(40), &[agent]);
         assert!(text.contains(&fingerprint) && !text.contains('\u{1b}'), "{text}");
         assert!(text.contains("signalbox agents approve KEY"));

@@ -103,9 +103,7 @@ impl Session<'_> {
                 let answer = self.ask("reading tokens", self.client.join_tokens()).await?;
                 self.emit(&answer, |look, tokens| render::access::join_tokens(look, tokens))
             }
-            JoinTokenAct::Revoke { id } => {
-                self.done(&self.ask("revoking", self.client.revoke_join_token(id)).await?)
-            }
+            JoinTokenAct::Revoke { id } => self.done(&self.ask("revoking", self.client.revoke_join_token(id)).await?),
         }
     }
 

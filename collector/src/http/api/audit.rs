@@ -51,9 +51,6 @@ pub(crate) async fn lines(
     (status = 200, description = "whole, or what is wrong with which line", body = AuditVerdict),
     (status = 403, description = "your role does not allow this", body = ApiError),
 ))]
-pub(crate) async fn verify(
-    State(app): State<App>,
-    Params(_): Params<NoParams>,
-) -> Result<Json<AuditVerdict>, Failure> {
+pub(crate) async fn verify(State(app): State<App>, Params(_): Params<NoParams>) -> Result<Json<AuditVerdict>, Failure> {
     Ok(Json(app.handle.verify_audit().await?))
 }

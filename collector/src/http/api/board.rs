@@ -44,11 +44,7 @@ pub(crate) fn current(app: &App, caller: &Caller, board: &Board, filter: &Filter
     (status = 200, description = "agents, worst first", body = Vec<Agent>),
     (status = 400, description = "a parameter is unknown", body = ApiError),
 ))]
-pub(crate) async fn agents(
-    State(app): State<App>,
-    Who(caller): Who,
-    Params(_): Params<NoParams>,
-) -> Json<Vec<Agent>> {
+pub(crate) async fn agents(State(app): State<App>, Who(caller): Who, Params(_): Params<NoParams>) -> Json<Vec<Agent>> {
     Json(Sight::new(&caller, &app.handle.board()).agents())
 }
 
@@ -87,8 +83,7 @@ pub(crate) async fn incidents(
     }
     let board = app.handle.board();
     let sight = Sight::new(&caller, &board);
-    let is_wanted =
-        |one: &&Incident| params.state.accepts(one) && sight.sees_incident(Permission::ReadIncidents, one);
+    let is_wanted = |one: &&Incident| params.state.accepts(one) && sight.sees_incident(Permission::ReadIncidents, one);
     let mut wanted: Vec<&Incident> = board.incidents.iter().filter(is_wanted).collect();
     wanted.sort_by_key(|incident| std::cmp::Reverse(incident.number));
     let short = |incident: &Incident| Incident { timeline: Vec::new(), ledger: Vec::new(), ..incident.clone() };

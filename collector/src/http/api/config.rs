@@ -35,7 +35,8 @@ pub(crate) async fn reload(State(app): State<App>, Who(caller): Who, _: Empty) -
         Ok(version) => (version.clone(), "done".to_owned()),
         Err(failure) => (String::new(), format!("refused: {}", failure.error)),
     };
-    let record = Record { act: "reload".to_owned(), object: "configuration".to_owned(), after, result, ..Record::default() };
+    let record =
+        Record { act: "reload".to_owned(), object: "configuration".to_owned(), after, result, ..Record::default() };
     app.record(&caller, record).await?;
     Ok(Json(Done { done: format!("rules version {} is in force", outcome?), id: None }))
 }

@@ -70,7 +70,9 @@ pub(crate) async fn query(
     }
     // What is out of sight is not counted out loud either.
     let mut answer = answer.map_err(|error| match error {
-        QueryError::TooManySeries { limit, .. } => query_failure(QueryError::TooManySeries { n: limit as u64 + 1, limit }),
+        QueryError::TooManySeries { limit, .. } => {
+            query_failure(QueryError::TooManySeries { n: limit as u64 + 1, limit })
+        }
         error => query_failure(error),
     })?;
     answer.series.retain(|series| sight.sees_series(Permission::ReadHistory, &series.labels));

@@ -207,7 +207,8 @@ pub(crate) async fn rotate_ca(State(app): State<App>, Who(caller): Who, _: Empty
     match rotated {
         Ok(pin) => {
             app.record(&caller, record("done", pin.base64())).await?;
-            let done = format!("a new root issues ({}); the old one is trusted until agents have renewed", pin.base64());
+            let done =
+                format!("a new root issues ({}); the old one is trusted until agents have renewed", pin.base64());
             Ok(Json(Done { done, id: None }))
         }
         Err(error) => {

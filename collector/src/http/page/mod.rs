@@ -120,11 +120,7 @@ impl BoardForm {
 }
 
 /// `GET /`: the board.
-pub(crate) async fn board(
-    State(app): State<App>,
-    Who(caller): Who,
-    form: Result<Params<BoardForm>, Failure>,
-) -> Page {
+pub(crate) async fn board(State(app): State<App>, Who(caller): Who, form: Result<Params<BoardForm>, Failure>) -> Page {
     let page = || {
         let filter = form?.0.filter()?;
         let board = app.handle.board();
@@ -132,7 +128,9 @@ pub(crate) async fn board(
         let status = present::current(&app, &caller, &board, &filter);
         let is_shown = |id: &str| filter == Filter::default() || status.entities.iter().any(|entity| entity.id == id);
         let is_wanted = |one: &&Incident| {
-            StateFilter::Open.accepts(one) && is_shown(&one.entity) && sight.sees_incident(Permission::ReadIncidents, one)
+            StateFilter::Open.accepts(one)
+                && is_shown(&one.entity)
+                && sight.sees_incident(Permission::ReadIncidents, one)
         };
         let incidents = board.incidents.iter().filter(is_wanted);
         let choices = model::Choices::of(&sight.status(board.status.clone()).entities);
@@ -143,11 +141,7 @@ pub(crate) async fn board(
 }
 
 /// `GET /incidents/{n}`: one incident's story.
-pub(crate) async fn incident(
-    State(app): State<App>,
-    Who(caller): Who,
-    number: Result<Segments<u64>, Failure>,
-) -> Page {
+pub(crate) async fn incident(State(app): State<App>, Who(caller): Who, number: Result<Segments<u64>, Failure>) -> Page {
     let page = || {
         let incident = present::find(&app, &caller, Permission::ReadIncidents, number?.0)?;
         render("incident.html", &model::incident(&incident, app.handle.now()))
@@ -164,11 +158,7 @@ pub(crate) struct ItemForm {
 }
 
 /// `GET /items?id=`: why an item shows what it shows.
-pub(crate) async fn item(
-    State(app): State<App>,
-    Who(caller): Who,
-    form: Result<Params<ItemForm>, Failure>,
-) -> Page {
+pub(crate) async fn item(State(app): State<App>, Who(caller): Who, form: Result<Params<ItemForm>, Failure>) -> Page {
     let Params(form) = match form {
         Ok(form) => form,
         Err(failure) => return Page::refused(failure),
