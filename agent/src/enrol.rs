@@ -177,7 +177,7 @@ impl Enrol {
     /// # Errors
     /// [`EnrolError`].
     pub(crate) async fn renew(&mut self, key: &NextKey) -> Result<Granted, EnrolError> {
-        let request = v1::RenewRequest { csr_der: key.request()?.into() };
+        let request = v1::RenewRequest { csr_der: key.request()? };
         let call = self.client.renew(Request::new(request));
         granted(answer(&self.http2, CALL_TIMEOUT, call).await?.identity)
     }
@@ -189,7 +189,7 @@ impl Enrol {
     pub(crate) async fn ping(&mut self, now: UnixMillis, n_padding: usize, wait: Millis) -> Result<Pong, EnrolError> {
         // Not zeros: a device that packs the bytes would let a large ping pass as a small one.
         let padding: Vec<u8> = (0..n_padding).map(|i| ((i * i) >> 3) as u8).collect();
-        let request = v1::PingRequest { wall_ms: now.0, padding: padding.into() };
+        let request = v1::PingRequest { wall_ms: now.0, padding };
         let call = self.client.ping(Request::new(request));
         let told = answer(&self.http2, wait, call).await?;
         Ok(Pong {
@@ -243,7 +243,7 @@ fn wire(applicant: &Applicant, key: &NextKey, now: UnixMillis) -> Result<v1::App
     let labels = applicant.labels.iter();
     Ok(v1::Applicant {
         agent_id: applicant.agent.to_string(),
-        csr_der: key.request()?.into(),
+        csr_der: key.request()?,
         boot_id: applicant.boot_id.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         labels: labels.map(|(name, value)| v1::Label { name: name.to_owned(), value: value.to_owned() }).collect(),

@@ -16,7 +16,7 @@ mod config_file;
 
 use crate::config::{self, Config, DEFAULT_FILE, Endpoint, Overrides};
 use crate::enrol::{Applicant, Enrol, EnrolError, Granted};
-use crate::identity::certificate::utc;
+use crate::identity::certificate::{Facts, utc};
 use crate::identity::key::NextKey;
 use crate::identity::{Folder, Identity};
 use crate::lock;
@@ -24,6 +24,8 @@ use crate::net::{self, Pace, Trust};
 use crate::run::Source;
 use anyhow::{Context as _, bail};
 use config_file::{Plan, Settings};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use signalbox_proto::clock::Clock;
 use signalbox_proto::join::{Fingerprint, JoinToken, Refusal};
 use signalbox_proto::names::{AgentId, Labels};
@@ -44,11 +46,14 @@ pub(crate) struct JoinArgs {
     #[arg(value_name = "COLLECTOR", value_parser = Endpoint::parse_short)]
     collector: Endpoint,
     /// Printed by 'signalbox join-token create'; - reads it from standard input
-    #[arg(value_name = "TOKEN", required_unless_present = "pin", conflicts_with = "pin")]
+    #[arg(value_name = "TOKEN", required_unless_present_any = ["pin", "ca"], conflicts_with_all = ["pin", "ca"])]
     token: Option<String>,
     /// Without a token: ask an admin. SHA-256 of the collector's CA key, from 'signalbox ca show'
     #[arg(long, value_name = "SHA256", value_parser = Fingerprint::parse)]
     pin: Option<Fingerprint>,
+    /// In place of --pin: the CA's certificate, PEM, as 'signalbox ca show' prints it
+    #[arg(long, value_name = "FILE", conflicts_with = "pin")]
+    ca: Option<PathBuf>,
     /// Configuration file [default: /etc/signalbox/agent.yaml]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -72,6 +77,12 @@ pub(crate) struct JoinArgs {
 fn label(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').ok_or("write NAME=VALUE, for example region=eu")?;
     Ok((name.to_owned(), value.to_owned()))
+}
+
+/// The key of the first certificate of a PEM file.
+fn pin_of(path: &Path) -> anyhow::Result<Fingerprint> {
+    let first = CertificateDer::from_pem_file(path).context("it holds no certificate in PEM")?;
+    Ok(Facts::read(&first)?.fingerprint)
 }
 
 /// How the right to join is shown.
@@ -117,8 +128,11 @@ impl JoinArgs {
     }
 
     fn right(&self) -> anyhow::Result<Right> {
+        if let Some(path) = &self.ca {
+            return pin_of(path).with_context(|| format!("read {}", path.display())).map(Right::Pin);
+        }
         let Some(text) = &self.token else {
-            return Ok(Right::Pin(self.pin.context("give a token, or --pin to ask for an approval")?));
+            return Ok(Right::Pin(self.pin.context("give a token, or --pin or --ca to ask for an approval")?));
         };
         if text != "-" {
             return Ok(Right::Token(JoinToken::parse(text)?));

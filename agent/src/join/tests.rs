@@ -150,7 +150,11 @@ async fn a_host_without_a_token_waits_for_an_admin() {
 async fn a_rejected_request_is_told() {
     let world = world().await;
     world.collector.state().rejects = true;
-    let error = world.join("", &["--pin", &world.collector.ca.pin().base64()]).await.unwrap_err();
+    let ca = world.path("ca.pem");
+    fs::write(&ca, "no certificate").unwrap();
+    assert!(world.join("", &["--ca", ca.to_str().unwrap()]).await.unwrap_err().contains("holds no certificate"));
+    fs::write(&ca, world.collector.ca.pem()).unwrap();
+    let error = world.join("", &["--ca", ca.to_str().unwrap()]).await.unwrap_err();
     assert!(error.contains("an admin has rejected"), "{error}");
     world.is_untouched();
 }

@@ -199,7 +199,7 @@ impl EnrolService for FakeCollector {
         let applicant = request.into_inner().applicant.unwrap();
         self.state().pending = Some(applicant.csr_der.to_vec());
         Ok(Response::new(v1::RequestApprovalResponse {
-            fingerprint: key_of(&applicant.csr_der).0.to_vec().into(),
+            fingerprint: key_of(&applicant.csr_der).0.to_vec(),
             expires_ms: NOW.0,
             poll_after_ms: 1,
         }))

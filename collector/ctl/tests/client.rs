@@ -6,6 +6,7 @@ mod support;
 
 use signalbox_ctl::client::{ANSWER_LIMIT, Client, ClientError};
 use signalbox_ctl::routes::{IncidentVerb, StatusFilter};
+use signalbox_ctl::target::Target;
 use signalbox_proto::api::{Act, IncidentAct, NewSnooze, RulesToCheck};
 use signalbox_proto::status::Layer;
 use signalbox_proto::units::{Millis, UnixMillis};
@@ -153,17 +154,41 @@ async fn every_read_asks_its_route() {
 }
 
 #[tokio::test]
+async fn a_socket_is_asked_like_an_address_and_its_name_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("operator.sock");
+    let gone = Client::of(&Target::Socket(path.clone()), PATIENCE).unwrap().agents().await.unwrap_err();
+    assert!(gone.is_unreachable() && gone.to_string().contains(&format!("unix:{}", path.display())), "{gone}");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = [0; 1024];
+        let n = stream.read(&mut head).unwrap();
+        let head = String::from_utf8_lossy(&head[..n]).to_lowercase();
+        assert!(head.starts_with("get /api/signalbox/v1/agents ") && head.contains("host: localhost\r\n"), "{head}");
+        assert!(!head.contains("authorization"), "{head}");
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]").unwrap();
+    });
+    assert!(Client::of(&Target::Socket(path), PATIENCE).unwrap().agents().await.unwrap().value.is_empty());
+}
+
+#[tokio::test]
+async fn a_token_goes_with_every_request() {
+    let twin = Twin::saying(200, "[]");
+    let target = Target::Url { url: twin.url(), token: Some("sba1.x".to_owned()), ca: None };
+    Client::of(&target, PATIENCE).unwrap().agents().await.unwrap();
+    assert_eq!(twin.asked()[0].authorization, "Bearer sba1.x");
+    client(&twin.url()).agents().await.unwrap();
+    assert_eq!(twin.asked()[1].authorization, "");
+}
+
+#[tokio::test]
 async fn every_act_sends_its_body() {
     let twin = Twin::saying(500, "");
     let client = client(&twin.url());
-    let act = Act { author: "eve".to_owned(), reason: "gone".to_owned() };
-    let words = IncidentAct { author: "eve".to_owned(), text: "hm".to_owned(), ..IncidentAct::default() };
-    let snooze = NewSnooze {
-        scope: "host/a".to_owned(),
-        span: "2h".to_owned(),
-        reason: "disk".to_owned(),
-        author: "eve".to_owned(),
-    };
+    let act = Act { reason: "gone".to_owned() };
+    let words = IncidentAct { text: "hm".to_owned(), ..IncidentAct::default() };
+    let snooze = NewSnooze { scope: "host/a".to_owned(), span: "2h".to_owned(), reason: "disk".to_owned() };
     let _ = client.retire("web1", &act).await;
     let _ = client.act(17, IncidentVerb::Note, &words).await;
     let _ = client.snooze(&snooze).await;
@@ -174,10 +199,10 @@ async fn every_act_sends_its_body() {
     assert_eq!(
         asked,
         [
-            r#"POST /api/signalbox/v1/agents/web1/retire {"author":"eve","reason":"gone"}"#,
-            r#"POST /api/signalbox/v1/incidents/17/note {"author":"eve","text":"hm","assignee":"","label":null}"#,
-            r#"POST /api/signalbox/v1/snoozes {"scope":"host/a","for":"2h","reason":"disk","author":"eve"}"#,
-            r#"DELETE /api/signalbox/v1/snoozes/3 {"author":"eve","reason":"gone"}"#,
+            r#"POST /api/signalbox/v1/agents/web1/retire {"reason":"gone"}"#,
+            r#"POST /api/signalbox/v1/incidents/17/note {"text":"hm","assignee":"","label":null}"#,
+            r#"POST /api/signalbox/v1/snoozes {"scope":"host/a","for":"2h","reason":"disk"}"#,
+            r#"DELETE /api/signalbox/v1/snoozes/3 {"reason":"gone"}"#,
             r#"POST /api/signalbox/v1/rules/check {"files":{}}"#,
             "POST /api/signalbox/v1/notify/test/on%20call ",
         ]

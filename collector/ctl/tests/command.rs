@@ -14,8 +14,9 @@ fn signalbox(collector: &str, words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_signalbox"))
         .args(words)
         .env("SIGNALBOX_COLLECTOR", collector)
-        .env("USER", "eve")
-        .env_remove("SUDO_USER")
+        .env("XDG_CONFIG_HOME", "/nonexistent")
+        .env_remove("SIGNALBOX_SOCKET")
+        .env_remove("SIGNALBOX_TOKEN")
         .env("http_proxy", "http://127.0.0.1:1")
         .output()
         .unwrap()
@@ -94,7 +95,7 @@ fn exit_codes_are_as_documented() {
     for words in [&["status", "--nonsense"][..], &["query", "up", "--from", "1h", "--to", "2h"], &["top"], &[]] {
         assert_eq!(code(&signalbox(&green.url(), words)), 2, "{words:?}");
     }
-    assert_eq!(code(&signalbox("https://127.0.0.1:8440", &["status"])), 2);
+    assert_eq!(code(&signalbox("http://192.0.2.1:8440", &["status"])), 2);
     let output = signalbox(&nobody(), &["agents"]);
     assert_eq!(code(&output), 3);
     assert!(
@@ -134,15 +135,130 @@ fn no_text_of_a_server_reaches_the_terminal_raw() {
 }
 
 #[test]
-fn acts_carry_an_author_and_print_what_was_done() {
+fn acts_print_what_was_done_and_name_no_author() {
     let twin = Twin::saying(200, r#"{"done":"INC-17 closed as noisy","id":null}"#);
     let close = ["incidents", "close", "INC-17", "--label", "noisy", "--reason", "clean-up"];
     let output = signalbox(&twin.url(), &close);
     assert_eq!((code(&output), out(&output).as_str()), (0, "INC-17 closed as noisy\n"));
-    signalbox(&twin.url(), &["--author", "adam", "snooze", "add", "host/a", "--for", "90m", "--reason", "disk"]);
+    signalbox(&twin.url(), &["snooze", "add", "host/a", "--for", "90m", "--reason", "disk"]);
     let asked = twin.asked();
-    assert_eq!(asked[0].body, r#"{"author":"eve","text":"clean-up","assignee":"","label":"noisy"}"#);
-    assert_eq!(asked[1].body, r#"{"scope":"host/a","for":"1h30m","reason":"disk","author":"adam"}"#);
+    assert_eq!(asked[0].body, r#"{"text":"clean-up","assignee":"","label":"noisy"}"#);
+    assert_eq!(asked[1].body, r#"{"scope":"host/a","for":"1h30m","reason":"disk"}"#);
+}
+
+#[test]
+fn errors_are_json_where_json_was_asked_for() {
+    let twin = Twin::saying(404, r#"{"error":"no item","remedy":"look"}"#);
+    let output = signalbox(&twin.url(), &["explain", "x", "--output", "json"]);
+    assert_eq!((code(&output), err(&output).as_str()), (1, "{\"error\":\"no item\",\"remedy\":\"look\"}\n"));
+    let parsed: serde_json::Value =
+        serde_json::from_str(&err(&signalbox(&nobody(), &["agents", "--output", "json"]))).unwrap();
+    assert!(parsed["error"].as_str().unwrap().contains("is not reachable"));
+    assert!(parsed["remedy"].as_str().unwrap().contains("signalbox doctor"));
+}
+
+/// Runs with a home of its own, and something on standard input.
+fn at_home(home: &std::path::Path, collector: Option<&str>, words: &[&str], stdin: &str) -> Output {
+    use std::io::Write;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_signalbox"));
+    command.args(words).env("XDG_CONFIG_HOME", home).env_remove("SIGNALBOX_SOCKET").env_remove("SIGNALBOX_DATA");
+    command.env_remove("SIGNALBOX_TOKEN").env_remove("SIGNALBOX_COLLECTOR");
+    if let Some(collector) = collector {
+        command.env("SIGNALBOX_COLLECTOR", collector);
+    }
+    let pipe = std::process::Stdio::piped;
+    let mut child = command.stdin(pipe()).stdout(pipe()).stderr(pipe()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
+const WHO: &str =
+    r#"{"name":"ada","kind":"user","role":"operator","permissions":["read_status"],"scope":[],"from":"192.0.2.7"}"#;
+
+#[test]
+fn a_login_is_kept_used_and_forgotten_and_its_secrets_are_nowhere_to_be_seen() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let twin = Twin::start(|_, path| match path {
+        "/api/signalbox/v1/login" => {
+            say(200, r#"{"id":"k3","secret":"sba1.canary","expires":4102444800000,"command":""}"#)
+        }
+        "/api/signalbox/v1/whoami" => say(200, WHO),
+        "/api/signalbox/v1/logout" => say(200, r#"{"done":"logged out","id":null}"#),
+        _ => say(200, "[]"),
+    });
+    let words = ["login", &twin.url(), "--name", "ada", "--password-stdin"];
+    let output = at_home(dir.path(), None, &words, "sesame canary\n");
+    assert_eq!(code(&output), 0, "{}", err(&output));
+    assert!(out(&output).contains("as ada") && !(out(&output) + &err(&output)).contains("canary"), "{}", out(&output));
+    let file = dir.path().join("signalbox/hosts.json");
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(!std::fs::read_to_string(&file).unwrap().contains("sesame"));
+    assert_eq!(code(&at_home(dir.path(), Some(&twin.url()), &["agents"], "")), 0);
+    let asked = twin.asked();
+    assert!(asked[0].body.contains("sesame canary") && asked[0].authorization.is_empty());
+    assert_eq!(
+        (asked[1].authorization.as_str(), asked[2].authorization.as_str()),
+        ("Bearer sba1.canary", "Bearer sba1.canary")
+    );
+    assert_eq!(code(&at_home(dir.path(), None, &["logout", &twin.url()], "")), 0);
+    assert!(!std::fs::read_to_string(&file).unwrap().contains("canary"));
+    assert_eq!(code(&at_home(dir.path(), None, &["logout", &twin.url()], "")), 2, "nothing is left to forget");
+}
+
+#[test]
+fn a_token_comes_by_standard_input_and_one_that_is_refused_is_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let twin = Twin::saying(401, r#"{"error":"nobody is logged in","remedy":"signalbox login URL"}"#);
+    let output = at_home(dir.path(), None, &["login", &twin.url(), "--token-stdin"], "sba1.canary\n");
+    assert_eq!(code(&output), 1);
+    assert!(!err(&output).contains("canary") && !dir.path().join("signalbox/hosts.json").exists(), "{}", err(&output));
+    assert_eq!(code(&at_home(dir.path(), None, &["login", &twin.url()], "")), 2, "without a terminal nobody is asked");
+}
+
+#[test]
+fn a_secret_that_was_made_is_alone_on_standard_output() {
+    let twin = Twin::saying(
+        200,
+        r#"{"id":"k3","secret":"sbj1.k3.x.y","expires":4102444800000,"command":"signalbox-agent join https://c:8441"}"#,
+    );
+    let output =
+        signalbox(&twin.url(), &["join-token", "create", "--ttl", "2h", "--label", "site=b", "--cidr", "192.0.2.0/24"]);
+    assert_eq!((code(&output), out(&output).as_str()), (0, "sbj1.k3.x.y\n"));
+    assert!(err(&output).contains("\n  signalbox-agent join https://c:8441 sbj1.k3.x.y\n"), "{}", err(&output));
+    let wanted = r#"{"ttl":"2h","uses":1,"labels":{"site":"b"},"cidrs":["192.0.2.0/24"],"agent":null}"#;
+    assert_eq!(twin.asked()[0].body, wanted);
+}
+
+#[test]
+fn a_broken_record_fails_and_the_doctor_finds_what_is_broken() {
+    let twin = Twin::saying(200, r#"{"whole":false,"n_lines":3,"head":"","fault":"line 4 is missing"}"#);
+    let output = signalbox(&twin.url(), &["audit", "verify"]);
+    assert_eq!(code(&output), 1);
+    assert!(out(&output).contains("line 4 is missing"));
+    let output = signalbox(&nobody(), &["doctor"]);
+    assert_eq!(code(&output), 1);
+    assert!(out(&output).contains("is not reachable") && out(&output).contains("= "), "{}", out(&output));
+    let findings: Vec<serde_json::Value> =
+        serde_json::from_str(&out(&signalbox(&nobody(), &["doctor", "--output", "json"]))).unwrap();
+    assert!(findings.iter().any(|finding| finding["state"] == "bad" && finding["remedy"] != ""), "{findings:?}");
+}
+
+#[test]
+fn an_export_goes_on_to_the_last_line() {
+    let line = |no: u64| {
+        format!(
+            r#"{{"no":{no},"at":1,"who":"a","role":"","from":"f","act":"x","object":"","before":"","after":"","result":"done","prev":"","hash":""}}"#
+        )
+    };
+    let twin = Twin::start_by_target(move |target| {
+        let from: u64 = target.split("from=").nth(1).unwrap().split('&').next().unwrap().parse().unwrap();
+        let lines: Vec<String> = (from..=(from + 999).min(1500)).map(line).collect();
+        say(200, format!("[{}]", lines.join(",")))
+    });
+    let output = signalbox(&twin.url(), &["audit", "export"]);
+    assert_eq!((code(&output), out(&output).lines().count()), (0, 1500), "{}", err(&output));
+    assert!(out(&output).lines().last().unwrap().starts_with("{\"no\":1500,"));
 }
 
 #[test]

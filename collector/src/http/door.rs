@@ -12,7 +12,7 @@ use crate::tls::Tls;
 use axum::http::StatusCode;
 use reqwest::Url;
 use signalbox_access::event::{Denial, Record};
-use signalbox_access::{AccessAct, Caller, Denied, Granted, Permission, Principal, Refused, Role, Scope};
+use signalbox_access::{AccessAct, Caller, Denied, Granted, Permission, Refused, Role, Scope};
 use signalbox_proto::clock::Clock;
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -7,9 +7,10 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use signalbox_engine::decision::CommandError;
 use signalbox_proto::api::{ApiError, Finding};
+use signalbox_proto::units::Millis;
 
 /// Seconds after which a busy collector may be asked again.
-const RETRY_AFTER_SECS: &str = "1";
+const RETRY_AFTER_SECS: u64 = 1;
 
 /// A status and its words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,11 +18,20 @@ pub(crate) struct Failure {
     pub(crate) status: StatusCode,
     pub(crate) error: String,
     pub(crate) remedy: String,
+    /// When to come back; none: [`RETRY_AFTER_SECS`] where that makes sense.
+    retry_after_secs: Option<u64>,
 }
 
 impl Failure {
     pub(crate) fn new(status: StatusCode, error: impl Into<String>, remedy: impl Into<String>) -> Failure {
-        Failure { status, error: error.into(), remedy: remedy.into() }
+        Failure { status, error: error.into(), remedy: remedy.into(), retry_after_secs: None }
+    }
+
+    /// 429: not before `wait` is over.
+    pub(crate) fn too_soon(error: &str, wait: Millis, remedy: &str) -> Failure {
+        let secs = wait.0.div_ceil(1000);
+        let error = format!("{error}; try again in {secs} s");
+        Failure { retry_after_secs: Some(secs), ..Failure::new(StatusCode::TOO_MANY_REQUESTS, error, remedy) }
     }
 
     /// 400: the request cannot be understood or asks for what cannot be.
@@ -57,7 +67,8 @@ impl IntoResponse for Failure {
         let body = Json(ApiError { error: self.error, remedy: self.remedy });
         let mut response = (self.status, body).into_response();
         if busy {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static(RETRY_AFTER_SECS));
+            let secs = self.retry_after_secs.unwrap_or(RETRY_AFTER_SECS);
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
         }
         response
     }

@@ -154,8 +154,7 @@ async fn by_link(app: &App, peer: &Peer, code: &str) -> Result<(Fresh, bool), Fa
     if let Err(wait) = app.door.throttle.begin(LINKS, &address, now) {
         metrics::counter!("signalbox_http_logins_throttled_total").increment(1);
         app.denied(&nobody, denial("too many logins failed"));
-        let error = format!("too many logins failed; try again in {} s", wait.0.div_ceil(1000));
-        return Err(Failure::new(StatusCode::TOO_MANY_REQUESTS, error, "wait, and ask for a new link if need be"));
+        return Err(Failure::too_soon("too many logins failed", wait, "wait, and ask for a new link if need be"));
     }
     let Some(secret) = secret::hash_of(Prefix::None, code) else {
         app.denied(&nobody, denial("this is no code"));

@@ -15,6 +15,8 @@
 //! what, where and how to mend it; nothing here waits longer, or takes more, than
 //! [`Limits`] says.
 
+#[cfg(test)]
+mod access_tests;
 mod api;
 mod auth;
 mod cookie;

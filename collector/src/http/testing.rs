@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 use tower::ServiceExt;
 
-pub(crate) use crate::http::testing_handle::handle;
+pub(crate) use crate::http::testing_handle::{Record, handle};
 
 /// The instant of all tests: 2026-11-23 02:20:03 UTC.
 pub(crate) const NOW: UnixMillis = UnixMillis(1_795_400_403_000);
@@ -170,7 +170,11 @@ pub(crate) fn settings() -> Settings {
         names: Vec::new(),
         external_url: "http://127.0.0.1:8420".to_owned(),
         agents_address: "https://box.example.org:8441".to_owned(),
-        local_operators: BTreeMap::from([("ada".to_owned(), Role::Operator), ("eve".to_owned(), Role::Viewer)]),
+        local_operators: BTreeMap::from([
+            ("eve".to_owned(), Role::Viewer),
+            ("ada".to_owned(), Role::Operator),
+            ("cyd".to_owned(), Role::ChangeManager),
+        ]),
         own_uid: 999,
         data_dir: "/".into(),
         tls: Arc::clone(&TLS),
@@ -181,9 +185,15 @@ pub(crate) fn settings() -> Settings {
 
 /// A door over [`board`], without channels, with tables of its own.
 pub(crate) fn door() -> App {
+    recorded().0
+}
+
+/// The same, and what it writes into the audit.
+pub(crate) fn recorded() -> (App, Record) {
+    let record = Record::default();
     let (deliveries, _) = tokio::sync::mpsc::channel(16);
     let notifiers = Notifiers::new("http://127.0.0.1:8420", Arc::new(ManualClock::at(NOW)), deliveries);
-    App::new(handle(board()), Arc::new(notifiers), settings())
+    (App::new(handle(board(), Arc::clone(&record)), Arc::new(notifiers), settings()), record)
 }
 
 /// Root on this host.

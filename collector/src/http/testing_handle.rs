@@ -9,18 +9,21 @@ use crate::telemetry::Telemetry;
 use crate::writer::inbox::{Message, inbox};
 use signalbox_access::access::Access;
 use signalbox_access::rows::Table;
-use signalbox_access::{AccessAct, AccessEvent, Answer as AccessAnswer, AuditKey, Caller};
+use signalbox_access::{AccessAct, AccessEvent, Answer as AccessAnswer, AuditKey, AuditLine, Caller};
 use signalbox_engine::board::Board;
 use signalbox_engine::decision::{Answer, CommandError};
 use signalbox_engine::event::Act;
 use signalbox_proto::api::Done;
 use signalbox_proto::clock::ManualClock;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
+/// Lines of the audit as they are written.
+pub(crate) type Record = Arc<Mutex<Vec<AuditLine>>>;
+
 /// Shows `board`; acknowledges INC-17 and knows nothing else.
-pub(crate) fn handle(board: Board) -> Handle {
+pub(crate) fn handle(board: Board, record: Record) -> Handle {
     let shared = Shared::new(Arc::new(ManualClock::at(NOW)), Arc::new(MemoryStore::default()), Telemetry::default());
     shared.publish(board);
     shared.set_ready(true);
@@ -38,7 +41,7 @@ pub(crate) fn handle(board: Board) -> Handle {
                     let _ = reply.send(Ok(answer(&caller, &act)));
                 }
                 Some(Message::Access { caller, act, reply }) => {
-                    let answer = decide(&mut access, caller, act);
+                    let answer = decide(&mut access, caller, act, &record);
                     published.publish_access(access.view());
                     if let Some(reply) = reply {
                         let _ = reply.send(Ok(answer));
@@ -51,9 +54,10 @@ pub(crate) fn handle(board: Board) -> Handle {
     Handle::new(shared, inbox, mpsc::channel(1).0)
 }
 
-fn decide(access: &mut Access, caller: Caller, act: AccessAct) -> AccessAnswer {
+fn decide(access: &mut Access, caller: Caller, act: AccessAct, record: &Record) -> AccessAnswer {
     let decision = access.decide(&[AccessEvent { at: NOW, caller, act }]);
     let answer = decision.answers()[0].clone();
+    record.lock().unwrap().extend(decision.lines().iter().cloned());
     access.adopt(decision);
     answer
 }

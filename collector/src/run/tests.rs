@@ -23,10 +23,14 @@ async fn a_collector_without_rules_in_force_is_not_ready() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("collector.yaml");
     std::fs::create_dir(folder.path().join("rules")).unwrap();
-    std::fs::write(&file, format!(
+    std::fs::write(
+        &file,
+        format!(
             "data_dir: {0}\nrules_dir: {0}/rules\nlisten_http: 127.0.0.1:0\nlisten_grpc: 127.0.0.1:0\n",
             folder.path().display()
-        )).unwrap();
+        ),
+    )
+    .unwrap();
     let config = Config::read(&file, &crate::config::Overrides::default()).unwrap();
     let checked = reload::check(&config).unwrap();
 

@@ -275,7 +275,8 @@ impl Tls {
     pub fn warning(&self) -> Option<String> {
         let now = self.clock.0.wall();
         let (_, root) = self.authority().root().validity();
-        let soon = |end: UnixMillis, ahead: Millis| end.0.saturating_sub(now.0) < i64::try_from(ahead.0).unwrap_or(i64::MAX);
+        let soon =
+            |end: UnixMillis, ahead: Millis| end.0.saturating_sub(now.0) < i64::try_from(ahead.0).unwrap_or(i64::MAX);
         if soon(root, ROOT_WARNING) {
             return Some("the root that signs agents' certificates ends within 90 days: rotate it".to_owned());
         }

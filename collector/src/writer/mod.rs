@@ -14,6 +14,8 @@
 //! [`Writer::step`] is one turn and reads no clock: a thread calls it in
 //! production, tests call it with the memory store.
 
+#[cfg(test)]
+mod access_tests;
 pub mod agents;
 mod deeds;
 pub mod inbox;
@@ -27,8 +29,6 @@ pub mod seal;
 pub mod sieve;
 mod stamp;
 pub mod stream;
-#[cfg(test)]
-mod access_tests;
 #[cfg(test)]
 mod tests;
 mod thread;

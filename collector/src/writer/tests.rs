@@ -575,7 +575,8 @@ fn the_death_of_the_sealing_thread_ends_the_writer() {
     let (tail, _) = crate::store::tail::TailRecord::open(folder.path()).unwrap();
     let (inbox, outbox) = inbox::inbox(1 << 20);
     let (sender, _notices) = mpsc::channel(1);
-    let writer = Writer::open(Arc::clone(&shared), Sealer::dead(), sender, 1000, START).unwrap();
+    let key = AuditKey::new([7; 32]);
+    let writer = Writer::open(Arc::clone(&shared), Sealer::dead(), sender, 1000, key, START).unwrap();
     let bytes = signalbox_proto::units::Bytes;
     let limits = Limits {
         gather: Millis(1),

@@ -27,7 +27,9 @@ async fn command(app: &App, caller: Caller, act: Act) -> Result<Json<Done>, Fail
     let answer = app.handle.command(caller, act).await?;
     answer.map(Json).map_err(|error| {
         let remedy = remedy(&asked, &error);
-        Failure { remedy, ..Failure::from(error) }
+        let mut failure = Failure::from(error);
+        failure.remedy = remedy;
+        failure
     })
 }
 

@@ -83,8 +83,7 @@ pub(crate) async fn verify(app: &App, peer: &Peer, name: &str, password: String)
     if let Err(wait) = app.door.throttle.begin(name, &address, now) {
         metrics::counter!("signalbox_http_logins_throttled_total").increment(1);
         app.denied(&nobody, denial("too many logins failed"));
-        let error = format!("too many logins failed; try again in {} s", wait.0.div_ceil(1000));
-        return Err(Failure::new(StatusCode::TOO_MANY_REQUESTS, error, "wait, or use a login link"));
+        return Err(Failure::too_soon("too many logins failed", wait, "wait, or use a login link"));
     }
     let credential = app.handle.access_view().credential(name);
     let is_disabled = credential.as_ref().is_some_and(|credential| credential.disabled);

@@ -58,7 +58,11 @@ impl Rig {
         let said = Beside::default();
         let body = axum::body::Body::from_stream(ReceiverStream::new(body).map(Ok::<Bytes, Infallible>));
         let stream = Streaming::new_request(said.clone(), body, None, None);
-        let session = tokio::spawn(Session::new(Arc::clone(&shared), inbox, out).run(stream, stopping));
+        let handle = Handle::new(Arc::clone(&shared), inbox.clone(), mpsc::channel(1).0);
+        let peer = Peer::new(Who::Local { uid: 0 }, None);
+        let limits = Limits::default();
+        let session = Session { shared: Arc::clone(&shared), handle, inbox, limits, peer, answers: out };
+        let session = tokio::spawn(session.run(stream, stopping));
         Rig { shared, said, frames, outbox, answers, session, _stop: stop }
     }
 
