@@ -12,8 +12,6 @@ use super::sieve::{ShapeWatch, Sieve};
 use super::stream::{Fault, StreamOut};
 use crate::shared::{LaneCell, Problem, Shared};
 use crate::store::{Commit, Family, keys};
-use signalbox_access::AccessAct;
-use signalbox_access::event::Denial;
 use signalbox_engine::engine::Engine;
 use signalbox_engine::event::{AgentHello, Command, Event, SampledTick, SeriesId, Stamped};
 use signalbox_proto::limits::SERIES_PER_AGENT_MAX;
@@ -33,7 +31,7 @@ use tokio::sync::oneshot;
 pub(crate) const HOST: &str = "host";
 
 /// A machine that is refused tries again every few seconds; of each agent's refusals
-/// so many are events and lines of the audit.
+/// so many are events.
 const NOTE_REFUSAL_EVERY: Millis = Millis::from_mins(1);
 
 /// What a turn makes of its messages.
@@ -156,9 +154,6 @@ impl Taker<'_> {
                 entry.stream = Some(old);
                 if self.at.since(entry.refusal_noted) >= NOTE_REFUSAL_EVERY {
                     entry.refusal_noted = self.at;
-                    let denial =
-                        Denial { act: "stream".to_owned(), object: format!("agent:{}", hello.agent), why: why.clone() };
-                    self.out.deeds.push(Deed::own(AccessAct::Denied(denial)));
                     let event = Event::StreamRefused { agent: hello.agent.clone(), why: why.clone() };
                     self.out.event(self.at, event);
                 }

@@ -5,6 +5,7 @@ use crate::store::memory::MemoryStore;
 use crate::telemetry::Telemetry;
 use crate::writer::inbox::{Outbox, inbox};
 use bytes::Bytes;
+use signalbox_access::AccessAct;
 use signalbox_proto::clock::ManualClock;
 use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::units::Millis;
@@ -154,6 +155,7 @@ async fn a_stream_that_the_writer_refuses_is_told_as_ended_too() {
     let mut rig = Rig::start();
     rig.hello().await;
     rig.connected().await.send(Err("agent id web1 is in use".to_owned())).unwrap();
+    assert!(matches!(rig.heard().await, Message::Access { act: AccessAct::Denied(_), .. }), "it is on record");
     assert!(matches!(rig.heard().await, Message::Disconnected { goodbye: None, .. }));
     let status = rig.answers.recv().await.unwrap().unwrap_err();
     assert_eq!((status.code(), status.message()), (tonic::Code::AlreadyExists, "agent id web1 is in use"));
