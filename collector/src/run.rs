@@ -8,6 +8,7 @@
 
 use crate::config::{Config, LogFormat};
 use crate::handle::Handle;
+use crate::http;
 use crate::ingest::accept::{self, ListenError};
 use crate::ingest::{self, Ground};
 use crate::notify::Notifiers;
@@ -18,11 +19,10 @@ use crate::store::rocks::RocksStore;
 use crate::store::tail::TailRecord;
 use crate::store::{Store, StoreError};
 use crate::telemetry::{self, Telemetry};
+use crate::tls::{Tls, TlsError};
 use crate::writer::inbox::{Inbox, Message, inbox};
 use crate::writer::seal::Sealer;
 use crate::writer::{self, Writer, retention};
-use crate::http;
-use crate::tls::{Tls, TlsError};
 use doors::{Listeners, Sockets};
 use signalbox_engine::decision::Notice;
 use signalbox_proto::api::Finding;
@@ -224,14 +224,21 @@ async fn serve(
     let channels = Arc::clone(&notifiers);
     tokio::spawn(async move { channels.run(notices).await });
     tokio::spawn(deliver(handle.clone(), reports));
-    let reloader = reload::Reloader { config: config.clone(), shared: Arc::clone(&shared), inbox: inbox.clone(), notifiers, tls: Arc::clone(&tls) };
+    let reloader = reload::Reloader {
+        config: config.clone(),
+        shared: Arc::clone(&shared),
+        inbox: inbox.clone(),
+        notifiers,
+        tls: Arc::clone(&tls),
+    };
     tokio::spawn(reloader.run(requests));
     tokio::spawn(doors::look_after(Arc::clone(&tls), Arc::clone(&shared)));
     tokio::spawn(retention::run(Arc::clone(&shared), inbox.clone(), limits));
     tokio::spawn(telemetry::report(Arc::clone(&shared), inbox.clone(), stopping.clone()));
     let connections = accept::run(agents, handle.clone(), stopping.clone());
     let (limits, inbox_of_agents) = (config.doors.agents, inbox.clone());
-    let ground = Ground { shared: Arc::clone(&shared), handle: handle.clone(), inbox: inbox_of_agents, tls, clock, limits };
+    let ground =
+        Ground { shared: Arc::clone(&shared), handle: handle.clone(), inbox: inbox_of_agents, tls, clock, limits };
     let agents = tokio::spawn(ingest::serve(ground, connections, stopping.clone()));
     shared.set_ready(true);
     doors::print_first_login(&handle, &config.external_url).await;

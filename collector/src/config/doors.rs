@@ -142,7 +142,9 @@ impl Doors {
         }
         tls.names.sort();
         tls.names.dedup();
-        let socket = |key, path: Option<PathBuf>, name: &str| check.socket(key, path.map_or_else(|| data_dir.join(name), |path| folder.join(path)));
+        let socket = |key, path: Option<PathBuf>, name: &str| {
+            check.socket(key, path.map_or_else(|| data_dir.join(name), |path| folder.join(path)))
+        };
         Ok(Doors {
             listen_http,
             listen_grpc,
@@ -230,7 +232,9 @@ fn settings(raw: RawTls, folder: &Path, check: &Check<'_>) -> Result<tls::Settin
 
 fn operators(raw: BTreeMap<String, String>, check: &Check<'_>) -> Result<BTreeMap<String, Role>, ConfigError> {
     if raw.len() > ACCOUNTS_MAX {
-        return Err(check.refuse("local_operators", format!("{} accounts are over the limit of {ACCOUNTS_MAX}", raw.len())));
+        return Err(
+            check.refuse("local_operators", format!("{} accounts are over the limit of {ACCOUNTS_MAX}", raw.len()))
+        );
     }
     let read = |(name, role): (String, String)| {
         let role = role.parse().map_err(|why| check.refuse("local_operators", format!("{name}: {why}")))?;
@@ -258,7 +262,12 @@ fn agent_limits(raw: &RawAgents, check: &Check<'_>) -> Result<ingest::Limits, Co
         )?),
         handshake: span("limits.agents.handshake", &raw.handshake, normal.handshake)?,
         first_call: span("limits.agents.first_call", &raw.first_call, normal.first_call)?,
-        message_bytes: wide(size("limits.agents.message", &raw.message, normal.message_bytes as u64, MESSAGE_MAX_BYTES as u64)?),
+        message_bytes: wide(size(
+            "limits.agents.message",
+            &raw.message,
+            normal.message_bytes as u64,
+            MESSAGE_MAX_BYTES as u64,
+        )?),
         header_bytes: narrow(size("limits.agents.headers", &raw.headers, u64::from(normal.header_bytes), 1024 * 1024)?),
         streams: narrow(n("limits.agents.streams", raw.streams, normal.streams as usize, 1024)?),
         age: span("limits.agents.connection_age", &raw.connection_age, normal.age)?,
@@ -282,7 +291,13 @@ fn operator_limits(raw: &RawOperators, check: &Check<'_>) -> Result<http::Limits
     let span = |key, text: &Option<String>, normal| check.seconds(key, text.as_deref(), normal);
     let window = Duration::from_millis(normal.login_window.0);
     let window = span("limits.operators.login_window", &raw.login_window, window)?;
-    let body = check.bytes("limits.operators.body", raw.body.as_deref(), normal.body_bytes as u64, 64 * 1024, 64 * 1024 * 1024)?;
+    let body = check.bytes(
+        "limits.operators.body",
+        raw.body.as_deref(),
+        normal.body_bytes as u64,
+        64 * 1024,
+        64 * 1024 * 1024,
+    )?;
     Ok(http::Limits {
         connections: n("limits.operators.connections", raw.connections, normal.connections, 65_536)?,
         connections_per_address: n(
@@ -332,15 +347,37 @@ impl Check<'_> {
 
     fn at_most<T>(&self, key: &'static str, list: Vec<T>) -> Result<Vec<T>, ConfigError> {
         let n = list.len();
-        if n <= ACCOUNTS_MAX { Ok(list) } else { Err(self.refuse(key, format!("{n} are over the limit of {ACCOUNTS_MAX}"))) }
+        if n <= ACCOUNTS_MAX {
+            Ok(list)
+        } else {
+            Err(self.refuse(key, format!("{n} are over the limit of {ACCOUNTS_MAX}")))
+        }
     }
 
-    fn number(&self, key: &'static str, given: Option<u64>, normal: u64, min: u64, max: u64) -> Result<u64, ConfigError> {
+    fn number(
+        &self,
+        key: &'static str,
+        given: Option<u64>,
+        normal: u64,
+        min: u64,
+        max: u64,
+    ) -> Result<u64, ConfigError> {
         let n = given.unwrap_or(normal);
-        if (min..=max).contains(&n) { Ok(n) } else { Err(self.refuse(key, format!("{n} is not between {min} and {max}"))) }
+        if (min..=max).contains(&n) {
+            Ok(n)
+        } else {
+            Err(self.refuse(key, format!("{n} is not between {min} and {max}")))
+        }
     }
 
-    fn bytes(&self, key: &'static str, given: Option<&str>, normal: u64, min: u64, max: u64) -> Result<u64, ConfigError> {
+    fn bytes(
+        &self,
+        key: &'static str,
+        given: Option<&str>,
+        normal: u64,
+        min: u64,
+        max: u64,
+    ) -> Result<u64, ConfigError> {
         let Some(text) = given else { return Ok(normal) };
         let Bytes(n) = signalbox_proto::text::parse_size(text).map_err(|why| self.refuse(key, why))?;
         if (min..=max).contains(&n) {

@@ -26,7 +26,7 @@ fn paths_count_from_the_file_and_values_carry_units() {
 
 #[test]
 fn faults_name_file_place_and_remedy() {
-    let refused = |text| parse(text).unwrap_err();
+    let refused = |text: &str| parse(text).unwrap_err();
     let unknown = refused("listen_htp: 127.0.0.1:1\n");
     assert!(unknown.contains("collector.yaml") && unknown.contains("listen_htp"), "{unknown}");
     assert!(refused("listen_grpc: here").contains("write for example 127.0.0.1:8441"));
@@ -44,7 +44,8 @@ fn any_address_may_be_listened_on_and_a_far_one_has_tls() {
     assert_eq!(near.agents_address(), "https://127.0.0.1:8441");
     assert_eq!(near.agent_socket, Path::new("/var/lib/signalbox/collector/agent.sock"));
     assert_eq!(near.operator_socket, Path::new("/var/lib/signalbox/collector/operator.sock"));
-    let far = parse("listen_http: 0.0.0.0:8440\nlisten_grpc: '[::]:8441'\ntls: {names: [signalbox.example.com]}\n").unwrap();
+    let far =
+        parse("listen_http: 0.0.0.0:8440\nlisten_grpc: '[::]:8441'\ntls: {names: [signalbox.example.com]}\n").unwrap();
     assert!(far.doors.http_tls);
     assert_eq!(far.external_url, "https://signalbox.example.com:8440");
     assert_eq!(far.doors.agents_address(), "https://signalbox.example.com:8441");
@@ -55,7 +56,7 @@ fn any_address_may_be_listened_on_and_a_far_one_has_tls() {
 
 #[test]
 fn what_would_open_a_door_too_wide_or_half_is_refused() {
-    let refused = |text| parse(text).unwrap_err();
+    let refused = |text: &str| parse(text).unwrap_err();
     let open = refused("listen_http: 0.0.0.0:8440\ntls: {http: false}\n");
     assert!(open.contains("tls.http") && open.contains("in the open") && open.contains("127.0.0.1:8440"), "{open}");
     assert!(refused("tls: {cert: a}").contains("tls.key: it is missing: tls.cert is given"));

@@ -146,11 +146,7 @@ struct Line {
 }
 
 /// Accepts until `stopping` turns true.
-pub(crate) fn run(
-    doors: Doors,
-    handle: Handle,
-    mut stopping: watch::Receiver<bool>,
-) -> mpsc::Receiver<Connection> {
+pub(crate) fn run(doors: Doors, handle: Handle, mut stopping: watch::Receiver<bool>) -> mpsc::Receiver<Connection> {
     let (accepted, receiver) = mpsc::channel(WAITING_MAX);
     let Doors { tcp, local, local_agents, tls, limits } = doors;
     let config = tls.agents_config(Arc::new(Keys(handle.clone())));

@@ -137,7 +137,10 @@ impl Enrol {
         let now = self.clock.wall().0;
         if wall_ms.abs_diff(now) > CLOCK_SKEW_MAX_MS.unsigned_abs() {
             let apart = now.abs_diff(wall_ms) / 1000;
-            return Err(refuse(Refusal::ClockFarOff, &format!("the clocks of agent and collector are {apart} s apart")));
+            return Err(refuse(
+                Refusal::ClockFarOff,
+                &format!("the clocks of agent and collector are {apart} s apart"),
+            ));
         }
         if agent.as_str() == OWN_AGENT {
             return Err(refuse(Refusal::NameTaken, &NotAllowed::Reserved.to_string()));
@@ -191,7 +194,11 @@ impl Enrol {
         Ok(self.identity(issued, &agent))
     }
 
-    async fn ask(&self, peer: &Peer, request: v1::RequestApprovalRequest) -> Result<v1::RequestApprovalResponse, Status> {
+    async fn ask(
+        &self,
+        peer: &Peer,
+        request: v1::RequestApprovalRequest,
+    ) -> Result<v1::RequestApprovalResponse, Status> {
         let csr_der = request.applicant.as_ref().map(|applicant| applicant.csr_der.to_vec()).unwrap_or_default();
         let checked = self.applicant(request.applicant);
         let Applicant { agent, key, labels } =
@@ -254,7 +261,10 @@ impl Enrol {
 
     fn pong(&self, peer: &Peer, request: v1::PingRequest) -> Result<v1::PingResponse, Status> {
         if request.padding.len() > PING_PADDING_MAX_BYTES {
-            return Err(bad(format!("padding of {} bytes is over the limit of {PING_PADDING_MAX_BYTES}", request.padding.len())));
+            return Err(bad(format!(
+                "padding of {} bytes is over the limit of {PING_PADDING_MAX_BYTES}",
+                request.padding.len()
+            )));
         }
         let now = self.clock.wall();
         let mut pong = v1::PingResponse { wall_ms: now.0, ..v1::PingResponse::default() };

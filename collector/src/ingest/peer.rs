@@ -166,7 +166,9 @@ impl Peer {
     /// As the audit knows it.
     pub fn caller(&self, access: &AccessView) -> Caller {
         let principal = match self.who {
-            Who::Key(_) => self.agent(access).map_or_else(|_| Principal::nobody(), |(agent, _)| Principal::agent(&agent)),
+            Who::Key(_) => {
+                self.agent(access).map_or_else(|_| Principal::nobody(), |(agent, _)| Principal::agent(&agent))
+            }
             Who::Local { .. } | Who::Nobody => Principal::nobody(),
         };
         Caller::new(principal, self.to_string())

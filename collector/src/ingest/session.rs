@@ -65,9 +65,10 @@ impl Session {
         let known = match self.peer.who {
             Who::Nobody => Err(NotAllowed::NoIdentity),
             Who::Local { .. } => Ok(()),
-            Who::Key(shown) => self.peer.agent(&access).and_then(|_| {
-                if shown.is_expired(self.shared.now()) { Err(NotAllowed::Expired) } else { Ok(()) }
-            }),
+            Who::Key(shown) => self
+                .peer
+                .agent(&access)
+                .and_then(|_| if shown.is_expired(self.shared.now()) { Err(NotAllowed::Expired) } else { Ok(()) }),
         };
         known.map_err(|why| {
             let status = self.deny(String::new(), &why);

@@ -170,7 +170,10 @@ impl Authority {
             let (from, to) = (parsed.validity().not_before, parsed.validity().not_after);
             Some(CaRoot { pin, not_before: super::ca::seconds(from), not_after: super::ca::seconds(to), issues: false })
         });
-        std::iter::once(row(&self.root, true)).chain(self.old.iter().map(|old| row(old, false))).chain(besides).collect()
+        std::iter::once(row(&self.root, true))
+            .chain(self.old.iter().map(|old| row(old, false)))
+            .chain(besides)
+            .collect()
     }
 
     /// A certificate for an agent.
@@ -207,7 +210,8 @@ fn rcgen_pem(der: &[u8]) -> String {
 
 fn read_key(path: &Path, readers: Readers) -> Result<KeyPair, TlsError> {
     let text = files::read_key(path, readers)?;
-    KeyPair::from_pem(&text).map_err(|why| TlsError::Read { path: path.to_owned(), why: format!("it is no private key: {why}") })
+    KeyPair::from_pem(&text)
+        .map_err(|why| TlsError::Read { path: path.to_owned(), why: format!("it is no private key: {why}") })
 }
 
 /// The installation's id, made once.
@@ -283,7 +287,8 @@ pub(super) fn read_pair(
     let chain = files::read_certificates(certificate)?;
     let text = files::read_key(key, Readers::Group)?;
     let read = rustls_pki_types::PrivateKeyDer::from_pem_slice(text.as_bytes());
-    let read = read.map_err(|why| TlsError::Read { path: key.to_owned(), why: format!("it is no private key: {why}") })?;
+    let read =
+        read.map_err(|why| TlsError::Read { path: key.to_owned(), why: format!("it is no private key: {why}") })?;
     Ok((chain, read))
 }
 

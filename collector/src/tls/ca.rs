@@ -57,7 +57,10 @@ pub struct Root {
 
 impl std::fmt::Debug for Root {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Root").field("pin", &self.pin.base64()).field("not_after", &self.not_after).finish_non_exhaustive()
+        f.debug_struct("Root")
+            .field("pin", &self.pin.base64())
+            .field("not_after", &self.not_after)
+            .finish_non_exhaustive()
     }
 }
 
@@ -131,9 +134,12 @@ impl Root {
         now: UnixMillis,
     ) -> Result<Root, TlsError> {
         let unusable = |why: &str| TlsError::Unusable { path: path.to_owned(), why: why.to_owned() };
-        let (_, parsed) = X509Certificate::from_der(&certificate).map_err(|_| unusable("it is no X.509 certificate"))?;
+        let (_, parsed) =
+            X509Certificate::from_der(&certificate).map_err(|_| unusable("it is no X.509 certificate"))?;
         if parsed.public_key().raw != key.subject_public_key_info() {
-            return Err(unusable("its key is not the one in the key's file: put the pair together that belongs together"));
+            return Err(unusable(
+                "its key is not the one in the key's file: put the pair together that belongs together",
+            ));
         }
         if !parsed.is_ca() {
             return Err(unusable("it is no certificate authority (basicConstraints CA:TRUE): it could sign nothing"));
@@ -187,7 +193,11 @@ impl Root {
         params.is_ca = IsCa::ExplicitNoCa;
         let public = SubjectPublicKeyInfo::from_der(key.spki()).map_err(&failed)?;
         let pem = params.signed_by(&public, &self.issuer).map_err(&failed)?.pem();
-        Ok(Issued { pem, not_before: UnixMillis(from.0.div_euclid(1000) * 1000), not_after: UnixMillis(to.0.div_euclid(1000) * 1000) })
+        Ok(Issued {
+            pem,
+            not_before: UnixMillis(from.0.div_euclid(1000) * 1000),
+            not_after: UnixMillis(to.0.div_euclid(1000) * 1000),
+        })
     }
 
     /// A certificate for the collector itself, and when it ends. A name that is an

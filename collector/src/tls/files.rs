@@ -55,7 +55,10 @@ fn read(path: &Path, readers: Option<Readers>) -> Result<Zeroizing<String>, TlsE
         }
         let own = rustix::process::geteuid().as_raw();
         if facts.uid() != 0 && facts.uid() != own {
-            return Err(failed(path, format!("it belongs to uid {}; run: chown {own} {}", facts.uid(), path.display())));
+            return Err(failed(
+                path,
+                format!("it belongs to uid {}; run: chown {own} {}", facts.uid(), path.display()),
+            ));
         }
     }
     // Room for all of it at once: a buffer that grows leaves copies of a key behind.
@@ -81,7 +84,9 @@ pub(super) fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'stati
     let certificates = certificates.map_err(|why| failed(path, format!("it is no PEM: {why}")))?;
     match certificates.len() {
         0 => Err(failed(path, "it holds no certificate; it must have -----BEGIN CERTIFICATE-----")),
-        n if n > CERTIFICATES_MAX => Err(failed(path, format!("{n} certificates are over the limit of {CERTIFICATES_MAX}"))),
+        n if n > CERTIFICATES_MAX => {
+            Err(failed(path, format!("{n} certificates are over the limit of {CERTIFICATES_MAX}")))
+        }
         _ => Ok(certificates),
     }
 }
@@ -130,9 +135,13 @@ mod tests {
     fn a_key_that_others_can_read_is_refused_with_the_remedy() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("k");
-        for (mode, owner, group) in
-            [(0o600, true, true), (0o400, true, true), (0o640, false, true), (0o660, false, false), (0o604, false, false)]
-        {
+        for (mode, owner, group) in [
+            (0o600, true, true),
+            (0o400, true, true),
+            (0o640, false, true),
+            (0o660, false, false),
+            (0o604, false, false),
+        ] {
             std::fs::write(&path, "x").unwrap();
             std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
             assert_eq!(read_key(&path, Readers::Owner).is_ok(), owner, "{mode:o}");

@@ -60,7 +60,9 @@ pub enum TlsError {
         why: String,
     },
     /// A private key that others can read.
-    #[error("read {path}: others can read this private key (mode {mode:03o}); run: chmod 600 {path}, and make a new key if it may have been copied")]
+    #[error(
+        "read {path}: others can read this private key (mode {mode:03o}); run: chmod 600 {path}, and make a new key if it may have been copied"
+    )]
     Exposed {
         /// Which.
         path: PathBuf,
@@ -262,7 +264,9 @@ impl Tls {
 
     /// A connection came to this address of ours: the certificate shall name it.
     pub fn note_address(&self, address: IpAddr) {
-        if let Err(error) = self.own.add_name(&self.authority(), &address.to_canonical().to_string(), self.clock.0.wall()) {
+        if let Err(error) =
+            self.own.add_name(&self.authority(), &address.to_canonical().to_string(), self.clock.0.wall())
+        {
             tracing::warn!(%error, "the collector's certificate was not made again");
         }
     }
@@ -271,7 +275,8 @@ impl Tls {
     pub fn warning(&self) -> Option<String> {
         let now = self.clock.0.wall();
         let (_, root) = self.authority().root().validity();
-        let soon = |end: UnixMillis, ahead: Millis| end.0.saturating_sub(now.0) < i64::try_from(ahead.0).unwrap_or(i64::MAX);
+        let soon =
+            |end: UnixMillis, ahead: Millis| end.0.saturating_sub(now.0) < i64::try_from(ahead.0).unwrap_or(i64::MAX);
         if soon(root, ROOT_WARNING) {
             return Some("the root that signs agents' certificates ends within 90 days: rotate it".to_owned());
         }
@@ -293,6 +298,11 @@ impl Tls {
     pub fn http_config(self: &Arc<Self>) -> Arc<ServerConfig> {
         let resolver = server::Resolver::operators(Arc::clone(self));
         Arc::new(server::config(self.clock.clone(), None, resolver, b"http/1.1"))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn clock(&self) -> TlsClock {
+        self.clock.clone()
     }
 
     /// The collector's wall clock.

@@ -51,7 +51,11 @@ impl std::fmt::Debug for ServerCertificate {
 }
 
 impl ServerCertificate {
-    pub(super) fn make(authority: &Authority, names: &[String], now: UnixMillis) -> Result<ServerCertificate, TlsError> {
+    pub(super) fn make(
+        authority: &Authority,
+        names: &[String],
+        now: UnixMillis,
+    ) -> Result<ServerCertificate, TlsError> {
         let key = authority::server_key()?;
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let signer = aws_lc_rs::sign::any_supported_type(&der)
@@ -94,7 +98,8 @@ impl ServerCertificate {
 
     /// Names one more address.
     pub(super) fn add_name(&self, authority: &Authority, name: &str, now: UnixMillis) -> Result<(), TlsError> {
-        let mut names = self.read(|state| if state.names.contains(name) { BTreeSet::new() } else { state.names.clone() });
+        let mut names =
+            self.read(|state| if state.names.contains(name) { BTreeSet::new() } else { state.names.clone() });
         if names.is_empty() || names.len() >= NAMES_MAX {
             return Ok(());
         }

@@ -127,10 +127,7 @@ impl Verifier {
 }
 
 fn is_expired(error: &Error) -> bool {
-    matches!(
-        error,
-        Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })
-    )
+    matches!(error, Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }))
 }
 
 /// What verifies against these roots.

@@ -25,7 +25,8 @@ fn trusts(installation: &Installation, roots: Vec<CertificateDer<'static>>, name
     let mut store = rustls::RootCertStore::empty();
     store.add_parsable_certificates(roots);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build().unwrap();
+    let verifier =
+        rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(store), provider).build().unwrap();
     let shown = installation.tls.own.shown();
     let name = ServerName::try_from(name.to_owned()).unwrap();
     verifier.verify_server_cert(&shown[0], &shown[1..], &name, &[], now(installation)).map(drop)
@@ -236,7 +237,9 @@ fn a_name_that_agents_ask_for_is_named_by_our_authority_and_not_by_the_sites() {
         let shown = installation.tls.own.naming(&installation.tls.authority(), name, installation.clock.wall());
         let (_, read) = X509Certificate::from_der(&shown.cert[0]).unwrap();
         let names = read.subject_alternative_name().ok().flatten();
-        names.is_some_and(|names| names.value.general_names.contains(&x509_parser::extensions::GeneralName::DNSName(name)))
+        names.is_some_and(|names| {
+            names.value.general_names.contains(&x509_parser::extensions::GeneralName::DNSName(name))
+        })
     };
     let own = Installation::new();
     assert!(named(&own, "monitor.example.com") && named(&own, "localhost"));

@@ -56,7 +56,11 @@ impl Rig {
     }
 
     /// A handshake to its end: what the server says.
-    fn shake(&self, shows: Option<Shows>, versions: &[&'static SupportedProtocolVersion]) -> Result<Option<Shown>, Error> {
+    fn shake(
+        &self,
+        shows: Option<Shows>,
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> Result<Option<Shown>, Error> {
         let config = self.at.tls.agents_config(self.keys.clone());
         let mut server = ServerConnection::new(config).unwrap();
         let mut roots = RootCertStore::empty();
@@ -101,7 +105,8 @@ impl Rig {
     fn refused(&self, shows: Shows, wanted: &[CertificateError]) {
         match self.shake(Some(shows), &[&version::TLS13]) {
             Err(Error::InvalidCertificate(error)) => {
-                let is_wanted = wanted.iter().any(|wanted| std::mem::discriminant(wanted) == std::mem::discriminant(&error));
+                let is_wanted =
+                    wanted.iter().any(|wanted| std::mem::discriminant(wanted) == std::mem::discriminant(&error));
                 assert!(is_wanted, "{error:?}");
             }
             other => panic!("not refused for its certificate: {other:?}"),
@@ -120,7 +125,10 @@ impl From<&TestAgent> for Shows {
 }
 
 fn expired() -> CertificateError {
-    CertificateError::ExpiredContext { time: UnixTime::since_unix_epoch(Duration::ZERO), not_after: UnixTime::since_unix_epoch(Duration::ZERO) }
+    CertificateError::ExpiredContext {
+        time: UnixTime::since_unix_epoch(Duration::ZERO),
+        not_after: UnixTime::since_unix_epoch(Duration::ZERO),
+    }
 }
 
 #[test]
@@ -194,10 +202,14 @@ fn certificates_for_something_else_are_refused() {
         required: rustls::ExtendedKeyPurpose::ClientAuth,
         presented: Vec::new(),
     };
-    let server = |params: &mut CertificateParams| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let server =
+        |params: &mut CertificateParams| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
     rig.refused(rig.made(server, &rig.root()), &[purpose()]);
     let is_ca = |params: &mut CertificateParams| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    rig.refused(rig.made(is_ca, &rig.root()), &[CertificateError::Other(rustls::OtherError(Arc::new(std::fmt::Error)))]);
+    rig.refused(
+        rig.made(is_ca, &rig.root()),
+        &[CertificateError::Other(rustls::OtherError(Arc::new(std::fmt::Error)))],
+    );
     // Names: none, another agent's, one too many, a host's.
     let none = |params: &mut CertificateParams| params.subject_alt_names = Vec::new();
     rig.refused(rig.made(none, &rig.root()), &[CertificateError::ApplicationVerificationFailure]);
@@ -209,7 +221,8 @@ fn certificates_for_something_else_are_refused() {
         params.subject_alt_names.push(SanType::URI("spiffe://x/agent/web2".try_into().unwrap()));
     };
     rig.refused(rig.made(more, &rig.root()), &[CertificateError::ApplicationVerificationFailure]);
-    let host = |params: &mut CertificateParams| params.subject_alt_names = vec![SanType::DnsName("web1".try_into().unwrap())];
+    let host =
+        |params: &mut CertificateParams| params.subject_alt_names = vec![SanType::DnsName("web1".try_into().unwrap())];
     rig.refused(rig.made(host, &rig.root()), &[CertificateError::ApplicationVerificationFailure]);
 }
 
@@ -343,7 +356,9 @@ fn an_intermediate_below_our_root_makes_no_agents() {
 #[test]
 fn old_versions_other_protocols_and_plain_text_are_refused() {
     let rig = Rig::new();
-    for bytes in [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], b"GET / HTTP/1.1\r\n\r\n", &[0; 64], &[0x16, 3, 1, 0xff, 0xff]] {
+    for bytes in
+        [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], b"GET / HTTP/1.1\r\n\r\n", &[0; 64], &[0x16, 3, 1, 0xff, 0xff]]
+    {
         let mut server = ServerConnection::new(rig.at.tls.agents_config(rig.keys.clone())).unwrap();
         let _n = server.read_tls(&mut &bytes[..]).unwrap();
         assert!(server.process_new_packets().is_err(), "{bytes:?}");
