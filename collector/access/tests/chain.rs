@@ -1,5 +1,7 @@
 //! The audit chain: whatever is done to it is found, at every line.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use signalbox_access::audit::{Verifier, verify};

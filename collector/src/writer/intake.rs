@@ -4,8 +4,8 @@
 //! run ahead of the disk until the turn commits, and a turn that the store refuses
 //! makes the writer read them back.
 
-use super::deeds::Deed;
 use super::agents::{AgentEntry, Agents, LANES_PER_AGENT_MAX, LaneEntry};
+use super::deeds::Deed;
 use super::inbox::{Marks, Message, Queued};
 use super::restore;
 use super::sieve::{ShapeWatch, Sieve};
@@ -107,6 +107,8 @@ impl Taker<'_> {
             Message::Rules { rules, files, reply } => {
                 self.shared.set_files(files);
                 self.out.reloads.push(reply);
+                // Whoever asked for it, and by which way, is on record beside this.
+                self.out.deeds.extend(Deed::rules(self.engine.rules_version(), &rules.version));
                 self.out.has_rules = true;
                 self.out.event(at, Event::Rules(rules));
             }

@@ -14,6 +14,8 @@
 //! [`Writer::step`] is one turn and reads no clock: a thread calls it in
 //! production, tests call it with the memory store.
 
+#[cfg(test)]
+mod access_tests;
 pub mod agents;
 mod deeds;
 pub mod inbox;
@@ -27,8 +29,6 @@ pub mod sieve;
 mod stamp;
 pub mod stream;
 #[cfg(test)]
-mod access_tests;
-#[cfg(test)]
 mod tests;
 mod thread;
 
@@ -41,8 +41,8 @@ use agents::Agents;
 use inbox::Queued;
 use intake::{Intake, Taker, announce};
 use seal::Sealer;
-use signalbox_access::{Access, AuditKey, Decision as AccessDecision, Fault};
 use sieve::Sieve;
+use signalbox_access::{Access, AuditKey, Decision as AccessDecision, Fault};
 use signalbox_engine::decision::{Notice, Table};
 use signalbox_engine::engine::{Decision, Engine};
 use signalbox_engine::event::Event;

@@ -205,7 +205,9 @@ pub(crate) fn access(store: &dyn Store, key: AuditKey) -> Result<(Access, Option
     let last = store.last(Family::Audit, &[], &[])?;
     let last = last.and_then(|(key, row)| Some((keys::parse_audit(&key)?, row)));
     // A line that does not decode still holds its number: it is never written over.
-    let last = last.map(|(no, row)| AuditLine::decode(&row).filter(|line| line.no == no).unwrap_or(AuditLine { no, ..AuditLine::default() }));
+    let last = last.map(|(no, row)| {
+        AuditLine::decode(&row).filter(|line| line.no == no).unwrap_or(AuditLine { no, ..AuditLine::default() })
+    });
     Access::restore(rows, last.as_ref(), key)
         .map_err(|why| StoreError::Failed { what: "restore identities and rights".to_owned(), why: why.to_string() })
 }
