@@ -165,13 +165,13 @@ impl Rig {
 
     pub(super) fn join(&self, token: &str, id: &str, key: &KeyPair, labels: &[(&str, &str)]) -> v1::JoinRequest {
         let applicant = Some(self.applicant(id, key, labels));
-        v1::JoinRequest { token_id: token.to_owned(), secret: SECRET.to_vec().into(), applicant }
+        v1::JoinRequest { token_id: token.to_owned(), secret: SECRET.to_vec(), applicant }
     }
 
     pub(super) fn applicant(&self, id: &str, key: &KeyPair, labels: &[(&str, &str)]) -> v1::Applicant {
         v1::Applicant {
             agent_id: id.to_owned(),
-            csr_der: request(key).into(),
+            csr_der: request(key),
             boot_id: "boot".to_owned(),
             version: "1".to_owned(),
             labels: wire(labels),
