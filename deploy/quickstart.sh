@@ -125,13 +125,13 @@ done
 rm -f "$data/signalbox"
 printf '#!/bin/sh\nexec "%s" --socket "%s" "$@"\n' "$CTL_BIN" "$socket" >"$data/signalbox"
 chmod 755 "$data/signalbox"
-link=$(ctl --output json login-link | sed -n 's/.*"secret": *"\([^"]*\)".*/\1/p') || link=''
+link=$(ctl --output json login-link admin | sed -n 's/.*"secret": *"\([^"]*\)".*/\1/p') || link=''
 [ -n "$link" ] || die "the collector gave no login link; see $data/log/collector.log"
 cat <<EOF
 
   page      $address/
   log in    $link
-            (once, within 15 minutes; another one: $data/signalbox login-link)
+            (once, within 15 minutes; another one: $data/signalbox login-link admin)
   command   $data/signalbox status
   rules     $data/rules   (edit, then: kill -HUP \$(cat $data/run/collector.pid))
   logs      $data/log

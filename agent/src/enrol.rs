@@ -231,7 +231,8 @@ async fn refusal(http2: &Http2, status: &Status) -> EnrolError {
     {
         return EnrolError::Ended(fault);
     }
-    let told = status.message().chars().filter(|c| !c.is_control()).take(TOLD_MAX_CHARS).collect();
+    let message = status.message().strip_prefix("refused: ").unwrap_or(status.message());
+    let told = message.chars().filter(|c| !c.is_control()).take(TOLD_MAX_CHARS).collect();
     let word = status.metadata().get(REFUSAL_KEY).and_then(|word| word.to_str().ok());
     match word.and_then(Refusal::parse) {
         Some(refusal) => EnrolError::Refused { refusal, told },
@@ -267,14 +268,17 @@ fn advice(refusal: Refusal) -> &'static str {
         Refusal::LabelsNotAllowed => "remove labels from this agent's configuration, or make a token that allows them",
         Refusal::NameNotAllowed => "give the name that the token is for: --agent-id",
         Refusal::NameTaken => {
-            "another agent has this name: give another one with --agent-id, or revoke the other: signalbox agents revoke"
+            "an agent has this name: give another one with --agent-id, or, if it is this host, make a token for it: \
+             signalbox join-token create --agent NAME"
         }
         Refusal::KeyTaken => "run the command again: it makes another key",
-        Refusal::KeyRevoked => "an admin has revoked this agent: ask for a new token and join with --replace",
-        Refusal::KeyUnknown => {
-            "the collector does not know this agent's key: ask for a new token and join with --replace"
+        Refusal::KeyRevoked => {
+            "an admin has revoked this agent: join with --replace and a token of signalbox join-token create --agent NAME"
         }
-        Refusal::ExpiredTooLong => "the certificate is over for too long: ask for a new token and join with --replace",
+        Refusal::KeyUnknown => "the collector does not know this agent's key: get a new token and join with --replace",
+        Refusal::ExpiredTooLong => {
+            "the certificate is over for too long: get a token of signalbox join-token create --agent NAME and join with --replace"
+        }
         Refusal::ClockFarOff => "set the clock of this host, for example with NTP",
         Refusal::BadRequest => "are agent and collector of versions that fit?",
         Refusal::TooMany => "wait a minute and try again",

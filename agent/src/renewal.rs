@@ -58,8 +58,8 @@ pub(crate) struct Renewal {
 impl Renewal {
     /// This identity is in use now.
     pub(crate) fn watch(&mut self, identity: &Identity) {
-        if self.watched.is_none_or(|(key, _)| key != identity.fingerprint) {
-            let due = due(identity.not_before, identity.not_after, identity.fingerprint);
+        let due = due(identity.not_before, identity.not_after, identity.fingerprint);
+        if self.watched != Some((identity.fingerprint, due)) {
             *self = Renewal { watched: Some((identity.fingerprint, due)), ..Renewal::default() };
         }
     }

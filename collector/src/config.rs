@@ -3,7 +3,8 @@
 //! Rules, entities, routes and channels are in the `*.yaml` files of `rules_dir`;
 //! the engine and the notifier read those, together, and again at each reload.
 
-use doors::{RawAgents, RawDoors, RawLocalAgents, RawOperators, RawTls};
+use doors::{RawDoors, RawLocalAgents, RawTls};
+use limits::{RawAgents, RawOperators};
 use serde::Deserialize;
 use signalbox_proto::api::Finding;
 use signalbox_proto::text::{parse_size, parse_span};
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 mod doors;
+mod limits;
 
 pub use doors::Doors;
 

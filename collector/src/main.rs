@@ -7,6 +7,7 @@ use signalbox_collector::config::{Config, Overrides};
 use signalbox_collector::store::rocks::RocksStore;
 use signalbox_collector::store::{Family, Store};
 use signalbox_collector::{reload, run};
+use signalbox_proto::clock::{Clock, SystemClock};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -121,6 +122,8 @@ fn start(config: Config) -> Result<(), ExitCode> {
 }
 
 fn check(config: &Config) -> Result<(), ExitCode> {
+    let now = SystemClock::start().wall();
+    config.doors.tls.check(now).map_err(|error| fail(&error, CONFIG))?;
     let (findings, outcome) = match reload::check(config) {
         Ok(checked) => {
             println!("{} rules are good (version {})", checked.rules.rules.len(), checked.rules.version);

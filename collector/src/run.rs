@@ -29,6 +29,7 @@ use signalbox_proto::api::Finding;
 use signalbox_proto::clock::{Clock, SystemClock};
 use signalbox_proto::units::{Bytes, Millis};
 use signalbox_tsdb::retention::Limits;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -159,6 +160,7 @@ fn open_blocking(config: &Config) -> Result<Parts, RunError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let telemetry = Telemetry::install();
     let store = RocksStore::open(&config.data_dir, config.memory)?;
+    hide(&config.data_dir.join("store"))?;
     let tls = Tls::open(config.data_dir.join("ca"), &config.doors.tls, Arc::clone(&clock))?;
     tls.look_after()?;
     let (mut tail, durable_turn) = TailRecord::open(&config.data_dir)?;
@@ -179,6 +181,13 @@ fn open_blocking(config: &Config) -> Result<Parts, RunError> {
     }
     tracing::info!(turn = writer.turn(), series = shared.index().len(), "the store was read");
     Ok(Parts { shared, writer, outbox, inbox, notices, tail, tls: Arc::new(tls), clock })
+}
+
+/// Nobody else on this host reads what the store holds; the sockets beside it have
+/// permissions of their own.
+fn hide(store: &Path) -> Result<(), RunError> {
+    let hidden = std::fs::set_permissions(store, std::fs::Permissions::from_mode(0o700));
+    hidden.map_err(|why| RunError::System { what: "set the permissions of the store", why: why.to_string() })
 }
 
 /// The store opened at an older turn than one that was durable.

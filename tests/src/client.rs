@@ -162,10 +162,11 @@ impl Client {
     /// No connection, or no whole answer in time.
     pub fn send(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Result<Reply> {
         let mut stream = self.connect()?;
+        let own = self.headers.iter().map(String::as_str);
+        let headers: Vec<&str> = headers.iter().copied().chain(own).collect();
         let own_host = !headers.iter().any(|header| header.to_ascii_lowercase().starts_with("host:"));
         let host = if own_host { format!("host: {}\r\n", self.host()) } else { String::new() };
-        let own = self.headers.iter().map(String::as_str);
-        let headers: String = headers.iter().copied().chain(own).map(|header| format!("{header}\r\n")).collect();
+        let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
         let length = body.len();
         write!(
             stream,

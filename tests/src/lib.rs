@@ -6,6 +6,7 @@
 //! dropping a [`process::Process`] kills it.
 
 pub mod client;
+pub mod people;
 pub mod process;
 pub mod random;
 pub mod sink;

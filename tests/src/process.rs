@@ -133,6 +133,7 @@ pub struct Collector {
     pub http: u16,
     /// Port of the agents.
     pub grpc: u16,
+    namespace: Option<String>,
 }
 
 impl Collector {
@@ -153,14 +154,24 @@ impl Collector {
         for (name, text) in rules {
             fs::write(folder.join("rules").join(name), text)?;
         }
+        Collector::start_in(None, "127.0.0.1", folder, config)
+    }
+
+    /// Starts one on rules that lie in `folder` already, in a network namespace, with
+    /// its agents' door on this address.
+    ///
+    /// # Errors
+    /// As [`Collector::start`].
+    pub fn start_in(namespace: Option<&str>, address: &str, folder: &Path, config: &str) -> Result<Collector> {
         let (http, grpc) = (free_port()?, free_port()?);
         let lines = format!(
-            "listen_http: 127.0.0.1:{http}\nlisten_grpc: 127.0.0.1:{grpc}\ndata_dir: {0}/data\nrules_dir: {0}/rules\n{config}\n",
+            "listen_http: 127.0.0.1:{http}\nlisten_grpc: {address}:{grpc}\ndata_dir: {0}/data\nrules_dir: {0}/rules\n{config}\n",
             folder.display()
         );
         fs::write(folder.join("collector.yaml"), lines)?;
-        let process = spawn_collector(folder)?;
-        let mut collector = Collector { process, folder: folder.to_owned(), http, grpc };
+        let process = spawn_collector(folder, namespace)?;
+        let namespace = namespace.map(str::to_owned);
+        let mut collector = Collector { process, folder: folder.to_owned(), http, grpc, namespace };
         collector.wait_ready()?;
         Ok(collector)
     }
@@ -170,7 +181,7 @@ impl Collector {
     /// # Errors
     /// As [`Collector::start`].
     pub fn restart(&mut self) -> Result<()> {
-        self.process = spawn_collector(&self.folder)?;
+        self.process = spawn_collector(&self.folder, self.namespace.as_deref())?;
         self.wait_ready()
     }
 
@@ -229,8 +240,16 @@ impl Collector {
     }
 }
 
-fn spawn_collector(folder: &Path) -> Result<Process> {
-    let mut command = Command::new(binary("COLLECTOR_BIN", "release", "signalbox-collector")?);
+/// The program, in a network namespace if one is named.
+fn program(namespace: Option<&str>, path: &Path) -> Command {
+    let Some(namespace) = namespace else { return Command::new(path) };
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace]).arg(path);
+    command
+}
+
+fn spawn_collector(folder: &Path, namespace: Option<&str>) -> Result<Process> {
+    let mut command = program(namespace, &binary("COLLECTOR_BIN", "release", "signalbox-collector")?);
     command.arg("run").arg("--config").arg(folder.join("collector.yaml"));
     Process::start("collector", &mut command, &folder.join("collector.log"))
 }
@@ -260,6 +279,34 @@ impl Agent {
         fs::create_dir_all(folder)?;
         fs::write(folder.join("agent.yaml"), format!("data_dir: {}/data\n{config}\n", folder.display()))?;
         Ok(Agent { process: spawn_agent(folder, environment)?, folder: folder.to_owned() })
+    }
+
+    /// Joins the collector on this loopback port with a token, and runs: the one
+    /// command of a second host.
+    ///
+    /// # Errors
+    /// When the program cannot be started.
+    pub fn join(folder: &Path, agent_id: &str, grpc: u16, token: &str) -> Result<Agent> {
+        Agent::join_in(None, folder, agent_id, &format!("127.0.0.1:{grpc}"), token)
+    }
+
+    /// As [`Agent::join`], from a network namespace.
+    ///
+    /// # Errors
+    /// As [`Agent::join`].
+    pub fn join_in(
+        namespace: Option<&str>,
+        folder: &Path,
+        agent_id: &str,
+        address: &str,
+        token: &str,
+    ) -> Result<Agent> {
+        fs::create_dir_all(folder)?;
+        let mut command = program(namespace, &binary("AGENT_BIN", "agent", "signalbox-agent")?);
+        command.args(["join", address, token, "--agent-id", agent_id, "--start"]);
+        command.arg("--config").arg(folder.join("agent.yaml")).arg("--state").arg(folder.join("data"));
+        let process = Process::start("agent", &mut command, &folder.join("agent.log"))?;
+        Ok(Agent { process, folder: folder.to_owned() })
     }
 
     /// Starts it again after its end, on the same folder.

@@ -131,6 +131,17 @@ pub async fn join(channel: Channel, token: &str, agent: &str, wall_ms: i64) -> R
     Ok(Identity { chain: identity.certificate_pem, key: key.serialize_pem() })
 }
 
+/// Takes a new key and certificate for the identity of `channel`.
+///
+/// # Errors
+/// The collector's refusal.
+pub async fn renew(channel: Channel) -> Result<Identity> {
+    let (key, csr_der) = request("renewed")?;
+    let answer = EnrolServiceClient::new(channel).renew(v1::RenewRequest { csr_der: csr_der.into() }).await?;
+    let identity = answer.into_inner().identity.context("an answer without an identity")?;
+    Ok(Identity { chain: identity.certificate_pem, key: key.serialize_pem() })
+}
+
 /// Makes identities that no collector gave.
 pub struct Forge {
     /// The URI that a real agent's certificate would carry.

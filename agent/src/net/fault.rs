@@ -269,9 +269,11 @@ fn word(alert: AlertDescription) -> String {
 fn alert_hint(alert: AlertDescription) -> &'static str {
     use AlertDescription as A;
     match alert {
-        A::CertificateExpired => "its time is over for too long: join again with --replace",
+        A::CertificateExpired => {
+            "its time is over for too long: join with --replace and a token of signalbox join-token create --agent NAME"
+        }
         A::CertificateRevoked | A::AccessDenied => {
-            "an admin has revoked it: ask for a new token and join with --replace"
+            "an admin has revoked it: join with --replace and a token of signalbox join-token create --agent NAME"
         }
         A::UnknownCA | A::BadCertificate | A::DecryptError => "it is of another installation: join with --replace",
         _ => "see 'signalbox agents' on the collector, and join again with --replace",

@@ -23,6 +23,8 @@ use tonic::codegen::http::{Request, Response, StatusCode, Uri, header};
 const KEEPALIVE: Millis = Millis(10_000);
 /// The end of a connection says why a call on it failed; it comes this soon after.
 const END_WAIT: Millis = Millis(200);
+/// Reads for the reason of a write that failed.
+const LAST_READS_MAX: usize = 16;
 /// Headers of an answer, bytes.
 const HEADERS_MAX_BYTES: u32 = 16 * 1024;
 
@@ -95,7 +97,7 @@ where
         builder.keep_alive_interval(KEEPALIVE.std()).keep_alive_timeout(KEEPALIVE.std()).keep_alive_while_idle(true);
     }
     let alert = Arc::new(OnceLock::new());
-    let noted = Noted { io, alert: alert.clone() };
+    let noted = Noted { io, alert: alert.clone(), failed: None };
     let fault = move |error| alert.get().map_or_else(|| Fault::Http2(error), |alert| Fault::Refused(*alert));
     let (send, connection) = builder.handshake(TokioIo::new(noted)).await.map_err(&fault)?;
     let (tell, end) = watch::channel(None);
@@ -142,24 +144,60 @@ impl Service<Request<Body>> for Http2 {
 struct Noted<T> {
     io: T,
     alert: Arc<OnceLock<rustls::AlertDescription>>,
+    /// A write has failed, and the other side has not been read to its end.
+    failed: Option<io::Error>,
+}
+
+impl<T: AsyncRead + Unpin> Noted<T> {
+    fn note(&self, error: &io::Error) {
+        if let Some(alert) = fault::refusal(error) {
+            // Only the first one counts.
+            let _ = self.alert.set(alert);
+        }
+    }
+
+    /// A collector that has refused us and closed makes a write fail before its alert
+    /// is read. The failure is told when all that it said has been read.
+    fn read_reason_first<R>(&mut self, cx: &mut Context<'_>, wrote: Poll<io::Result<R>>) -> Poll<io::Result<R>> {
+        let Poll::Ready(Err(error)) = wrote else { return wrote };
+        let mut scratch = [0; 512];
+        for _ in 0..LAST_READS_MAX {
+            let mut buf = ReadBuf::new(&mut scratch);
+            match Pin::new(&mut self.io).poll_read(cx, &mut buf) {
+                Poll::Ready(Ok(())) if !buf.filled().is_empty() => {}
+                Poll::Ready(Ok(())) => break,
+                Poll::Ready(Err(reason)) => {
+                    self.note(&reason);
+                    break;
+                }
+                // The runtime does not know yet that the socket has closed; it wakes us then.
+                Poll::Pending => {
+                    self.failed = Some(error);
+                    return Poll::Pending;
+                }
+            }
+        }
+        Poll::Ready(Err(error))
+    }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Noted<T> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.io).poll_read(cx, buf);
-        if let Poll::Ready(Err(error)) = &read
-            && let Some(alert) = fault::refusal(error)
-        {
-            // Only the first one counts.
-            let _ = self.alert.set(alert);
+        if let Poll::Ready(Err(error)) = &read {
+            self.note(error);
         }
         read
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Noted<T> {
+impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Noted<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(cx, buf)
+        let wrote = match self.failed.take() {
+            Some(error) => Poll::Ready(Err(error)),
+            None => Pin::new(&mut self.io).poll_write(cx, buf),
+        };
+        self.read_reason_first(cx, wrote)
     }
 
     fn poll_write_vectored(
@@ -167,7 +205,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Noted<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+        let wrote = match self.failed.take() {
+            Some(error) => Poll::Ready(Err(error)),
+            None => Pin::new(&mut self.io).poll_write_vectored(cx, bufs),
+        };
+        self.read_reason_first(cx, wrote)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -175,7 +217,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Noted<T> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let flushed = match self.failed.take() {
+            Some(error) => Poll::Ready(Err(error)),
+            None => Pin::new(&mut self.io).poll_flush(cx),
+        };
+        self.read_reason_first(cx, flushed)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -187,4 +233,54 @@ fn strange(response: &Response<Incoming>) -> CallError {
     let named = response.headers().get(header::SERVER).and_then(|server| server.to_str().ok());
     let shown = |name: &str| format!(" from {:?}", name.chars().take(64).collect::<String>());
     CallError::Answer { status: response.status(), server: named.map(shown).unwrap_or_default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::AlertDescription;
+    use tokio::io::AsyncWriteExt as _;
+
+    /// The other side sent some bytes, an alert, and closed.
+    struct Closed {
+        n_reads: usize,
+    }
+
+    impl AsyncRead for Closed {
+        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            self.n_reads += 1;
+            if self.n_reads == 1 {
+                // As a runtime that has not heard of it yet.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            if self.n_reads < 4 {
+                buf.put_slice(b"settings");
+                return Poll::Ready(Ok(()));
+            }
+            let alert = rustls::Error::AlertReceived(AlertDescription::CertificateRevoked);
+            Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, alert)))
+        }
+    }
+
+    impl AsyncWrite for Closed {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_is_known_even_when_the_write_fails_first() {
+        let alert = Arc::new(OnceLock::new());
+        let mut noted = Noted { io: Closed { n_reads: 0 }, alert: alert.clone(), failed: None };
+        let error = noted.write_all(b"preface").await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe, "the error itself stays");
+        assert_eq!(alert.get(), Some(&AlertDescription::CertificateRevoked));
+    }
 }

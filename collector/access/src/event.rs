@@ -4,13 +4,13 @@
 use crate::permission::{Permission, PermissionSet};
 use crate::principal::{Caller, Object, Scope};
 use crate::secret::{KeyFingerprint, SecretHash};
+use core::net::IpAddr;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use signalbox_proto::api::Role;
 use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::units::{Millis, UnixMillis};
 use std::fmt;
-use std::net::IpAddr;
 
 /// Something that somebody did or tried. Stamps of a list of events never go back.
 #[derive(Debug, Clone, PartialEq)]

@@ -65,14 +65,15 @@ pub const SCOPE_SELECTORS_MAX: usize = 64;
 pub const SCOPE_SELECTOR_MAX_BYTES: usize = 1_024;
 /// A field of an audit line, characters; what is longer is cut and marked.
 pub const AUDIT_FIELD_MAX_CHARS: usize = 1_024;
-/// Denials that are written down in one go; then one each [`DENIAL_EVERY`].
+/// Denials that are written down in one go; then one each [`DENIAL_EVERY`]: about
+/// 3 MB a day for an attacker who never tires.
 pub const DENIALS_BURST: u32 = 4_000;
 /// See [`DENIALS_BURST`].
-pub const DENIAL_EVERY: Millis = Millis(500);
+pub const DENIAL_EVERY: Millis = Millis::from_secs(10);
 /// As [`DENIALS_BURST`], for one address.
 pub const DENIALS_BURST_PER_ADDRESS: u32 = 2_000;
 /// As [`DENIAL_EVERY`], for one address.
-pub const DENIAL_EVERY_PER_ADDRESS: Millis = Millis(1_000);
+pub const DENIAL_EVERY_PER_ADDRESS: Millis = Millis::from_secs(20);
 /// Addresses whose denials are counted apart; further ones share a count.
 pub const DENIAL_ADDRESSES_MAX: usize = 1_024;
 

@@ -17,13 +17,13 @@
 use crate::event::{Grant, PasswordHash};
 use crate::principal::Scope;
 use crate::secret::{KeyFingerprint, SecretHash};
+use core::net::IpAddr;
 use ipnet::IpNet;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use signalbox_proto::api::Role;
 use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::units::UnixMillis;
-use std::net::IpAddr;
 use thiserror::Error;
 
 /// Kinds of rows. The discriminant is part of the disk format: never reuse one.

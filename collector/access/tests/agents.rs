@@ -1,5 +1,7 @@
 //! Agents get an identity, keep it, lose it.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use signalbox_access::event::ApprovalRequest;
@@ -123,7 +125,8 @@ fn a_name_that_is_taken_stays_taken_unless_an_admin_names_it() {
 #[test]
 fn a_token_is_checked_when_it_is_made() {
     let mut world = World::new();
-    let faults: [(&str, fn(&mut signalbox_access::event::NewJoinToken)); 7] = [
+    type Fault = (&'static str, fn(&mut signalbox_access::event::NewJoinToken));
+    let faults: [Fault; 7] = [
         ("id", |new| new.id = "T1".to_owned()),
         ("no id", |new| new.id = String::new()),
         ("life", |new| new.life = Millis(JOIN_TOKEN_LIFE_MAX.0 + 1)),

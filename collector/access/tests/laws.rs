@@ -1,6 +1,8 @@
 //! Laws: any cut of the events gives the same result, deciding changes nothing, a new
 //! life from the rows is the old one, and a refusal changes no table.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use proptest::prelude::*;

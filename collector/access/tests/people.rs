@@ -1,5 +1,7 @@
 //! Users, sessions, links, tokens of services and of people's tools.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
 mod support;
 
 use signalbox_access::event::{Grant, NewUserToken};

@@ -95,6 +95,17 @@ impl ClientError {
     pub fn is_unreachable(&self) -> bool {
         matches!(self, ClientError::Unreachable { .. })
     }
+
+    /// True when the collector's certificate is why.
+    pub fn is_about_certificates(&self) -> bool {
+        let mut cause: Option<&dyn std::error::Error> = Some(self);
+        let mut is_so = false;
+        while let Some(error) = cause {
+            is_so |= error.to_string().to_lowercase().contains("peer certificate");
+            cause = error.source();
+        }
+        is_so && self.is_unreachable()
+    }
 }
 
 /// A body, parsed and as it came.

@@ -85,6 +85,10 @@ impl Failure {
     fn remedy(&self) -> &str {
         match self {
             Failure::Client(ClientError::Refused { remedy, .. }) => remedy,
+            Failure::Client(error) if error.is_about_certificates() => {
+                "on the collector's host: signalbox ca show > ca.pem; then here: signalbox login URL --ca ca.pem; \
+                 a name that its certificate lacks goes into tls.names of its configuration"
+            }
             _ if self.exit_code() == UNREACHABLE => {
                 "is signalbox-collector running? signalbox doctor looks into it; --collector URL or --socket PATH name another"
             }

@@ -117,6 +117,11 @@ impl Engine {
         }
     }
 
+    /// Version of the rules in force; empty before the first.
+    pub fn rules_version(&self) -> &str {
+        &self.state.meta.rules_version
+    }
+
     /// True when a rule in force judges series of these labels.
     pub fn selects(&self, labels: &Labels) -> bool {
         self.state.rules.selects(labels)

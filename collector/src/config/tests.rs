@@ -44,7 +44,8 @@ fn any_address_may_be_listened_on_and_a_far_one_has_tls() {
     assert_eq!(near.agents_address(), "https://127.0.0.1:8441");
     assert_eq!(near.agent_socket, Path::new("/var/lib/signalbox/collector/agent.sock"));
     assert_eq!(near.operator_socket, Path::new("/var/lib/signalbox/collector/operator.sock"));
-    let far = parse("listen_http: 0.0.0.0:8440\nlisten_grpc: '[::]:8441'\ntls: {names: [signalbox.example.com]}\n").unwrap();
+    let far =
+        parse("listen_http: 0.0.0.0:8440\nlisten_grpc: '[::]:8441'\ntls: {names: [signalbox.example.com]}\n").unwrap();
     assert!(far.doors.http_tls);
     assert_eq!(far.external_url, "https://signalbox.example.com:8440");
     assert_eq!(far.doors.agents_address(), "https://signalbox.example.com:8441");

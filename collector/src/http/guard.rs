@@ -134,7 +134,7 @@ pub(crate) fn refusal(names: &Names<'_>, method: &Method, uri: &Uri, headers: &H
     };
     let absolute = uri.authority().map(|authority| authority.as_str());
     if !names.has(host) || absolute.is_some_and(|authority| !names.has(authority)) {
-        let remedy = "ask for a name of its certificate, for localhost, 127.0.0.1 or [::1]; name others in http_names";
+        let remedy = "ask for a name of its certificate, for localhost, 127.0.0.1 or [::1]; name others in tls.names";
         return forbidden(format!("host {host:?} is not this host"), remedy);
     }
     let is_form = *method == Method::POST && FORMS.contains(&uri.path());

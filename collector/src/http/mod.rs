@@ -36,6 +36,8 @@ mod routes;
 mod scope;
 mod secret;
 pub mod server;
+#[cfg(test)]
+mod server_tests;
 mod stream;
 #[cfg(test)]
 mod testing;

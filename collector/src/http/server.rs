@@ -14,6 +14,7 @@
 use crate::http::limits::Limits;
 use crate::http::peer::{Peer, account};
 use crate::http::stream::Patient;
+use crate::tls::Tls;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
@@ -87,7 +88,7 @@ pub struct Doors {
     /// Over TCP.
     pub tcp: TcpListener,
     /// TLS over TCP; none: plain, on loopback. Its certificate may change at any time.
-    pub tls: Option<Arc<ServerConfig>>,
+    pub tls: Option<Arc<Tls>>,
     /// Over the Unix socket.
     pub local: Option<UnixListener>,
     /// Bounds of both.
@@ -141,13 +142,14 @@ pub async fn serve(doors: Doors, router: Router, stop: impl Future<Output = ()>)
     let (places, locals) = (Arc::new(Semaphore::new(limits.connections)), Arc::new(Semaphore::new(LOCAL_MAX)));
     let (stopping, stopped) = watch::channel(());
     let counts = Arc::default();
+    let secure = tls.map(|tls| Secure { config: tls.http_config(), tls });
     let line = Line { router, limits, stopped };
     let mut stop = pin!(stop);
     loop {
         tokio::select! {
             () = &mut stop => break,
             accepted = accept(tcp.accept(), &places) => match accepted {
-                Ok(((stream, address), slot)) => over_tcp(&line, stream, address, slot, &counts, tls.as_ref()),
+                Ok(((stream, address), slot)) => over_tcp(&line, stream, address, slot, &counts, secure.as_ref()),
                 Err(error) => pause(error).await,
             },
             accepted = accept(accept_local(local.as_ref()), &locals) => match accepted {
@@ -231,13 +233,19 @@ struct Line {
     stopped: watch::Receiver<()>,
 }
 
+/// TLS of the listener.
+struct Secure {
+    config: Arc<ServerConfig>,
+    tls: Arc<Tls>,
+}
+
 fn over_tcp(
     line: &Line,
     stream: TcpStream,
     address: SocketAddr,
     slot: OwnedSemaphorePermit,
     counts: &Arc<Counts>,
-    tls: Option<&Arc<ServerConfig>>,
+    secure: Option<&Secure>,
 ) {
     let ip = address.ip();
     let Some(place) = Place::take(counts, ip, line.limits.connections_per_address) else {
@@ -247,7 +255,13 @@ fn over_tcp(
     // An answer in two writes must not wait for the peer's delayed acknowledgement; a socket that cannot is slower.
     let _slower = stream.set_nodelay(true);
     let line = line.clone();
-    let acceptor = tls.map(|tls| TlsAcceptor::from(Arc::clone(tls)));
+    let acceptor = secure.map(|secure| {
+        // Whoever asked for this address of ours must find it in the certificate.
+        if let Ok(own) = stream.local_addr() {
+            secure.tls.note_address(own.ip());
+        }
+        TlsAcceptor::from(Arc::clone(&secure.config))
+    });
     tokio::spawn(async move {
         let _held = (slot, place);
         let Some(acceptor) = acceptor else {

@@ -16,7 +16,7 @@ use super::peer::{Peer, Who};
 use super::places::{Places, Stranger};
 use crate::handle::Handle;
 use crate::tls::Tls;
-use crate::tls::verifier::{KeyTable, Shown, Standing};
+use crate::tls::verifier::{KeyTable, Shown, Standing, noting};
 use rustls::ServerConfig;
 use signalbox_access::event::Denial;
 use signalbox_access::rows::KeyState;
@@ -196,14 +196,14 @@ impl Line {
         if let Ok(own) = stream.local_addr() {
             self.tls.note_address(own.ip());
         }
-        let handshake = TlsAcceptor::from(Arc::clone(&self.config)).accept(stream);
+        let handshake = noting(TlsAcceptor::from(Arc::clone(&self.config)).accept(stream));
         let outcome = tokio::select! {
             outcome = tokio::time::timeout(self.limits.handshake, handshake) => outcome,
             _ = &mut place.go => return,
         };
         let stream = match outcome {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return self.failed(&error, address),
+            Ok((Ok(stream), _)) => stream,
+            Ok((Err(error), key)) => return self.failed(&error, key, address),
             Err(_) => return failed_for("too slow"),
         };
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| Shown::of(chain.first()?));
@@ -219,7 +219,7 @@ impl Line {
 
     /// A handshake came to nothing: counted, and on record when somebody showed a
     /// certificate or spoke something that is no TLS.
-    fn failed(&self, error: &io::Error, address: SocketAddr) {
+    fn failed(&self, error: &io::Error, key: Option<Fingerprint>, address: SocketAddr) {
         let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
         let why = match tls {
             Some(rustls::Error::InvalidCertificate(error)) => {
@@ -234,7 +234,13 @@ impl Line {
             }
         };
         tracing::debug!(%address, why, "a handshake was refused");
-        self.denied(&Peer::new(Who::Nobody, Some(address.ip())), why);
+        let known = key.and_then(|key| self.handle.access_view().agent_of_key(&key.into()));
+        let object = match (known, key) {
+            (Some(known), _) => format!("agent:{}", known.agent),
+            (None, Some(key)) => format!("key:{key}"),
+            (None, None) => String::new(),
+        };
+        self.denied(&Peer::new(Who::Nobody, Some(address.ip())), object, why);
     }
 
     fn over_socket(self: &Arc<Self>, stream: UnixStream) {
@@ -243,7 +249,7 @@ impl Line {
         let peer = Peer::new(Who::Local { uid }, None);
         let own = rustix::process::geteuid().as_raw();
         if uid != 0 && uid != own && !self.local_agents.contains(&uid) {
-            self.denied(&peer, format!("user id {uid} is not in local_agents.uids"));
+            self.denied(&peer, String::new(), format!("user id {uid} is not in local_agents.uids"));
             return refused();
         }
         let place = Place::Local { _place: place };
@@ -252,8 +258,8 @@ impl Line {
         tokio::spawn(async move { line.pass(connection).await });
     }
 
-    fn denied(&self, peer: &Peer, why: String) {
-        let denial = Denial { act: "connect".to_owned(), object: String::new(), why };
+    fn denied(&self, peer: &Peer, object: String, why: String) {
+        let denial = Denial { act: "connect".to_owned(), object, why };
         self.handle.denied(peer.caller(&self.handle.access_view()), denial);
     }
 

@@ -199,7 +199,7 @@ impl Enrol {
         peer: &Peer,
         request: v1::RequestApprovalRequest,
     ) -> Result<v1::RequestApprovalResponse, Status> {
-        let csr_der = request.applicant.as_ref().map(|applicant| applicant.csr_der.to_vec()).unwrap_or_default();
+        let csr_der = request.applicant.as_ref().map(|applicant| applicant.csr_der.clone()).unwrap_or_default();
         let checked = self.applicant(request.applicant);
         let Applicant { agent, key, labels } =
             checked.map_err(|status| self.denied(peer, "ask for approval", String::new(), status))?;
@@ -214,7 +214,7 @@ impl Enrol {
             }
         };
         Ok(v1::RequestApprovalResponse {
-            fingerprint: fingerprint.0.to_vec().into(),
+            fingerprint: fingerprint.0.to_vec(),
             expires_ms: expires.0,
             poll_after_ms: POLL_AFTER_MS,
         })

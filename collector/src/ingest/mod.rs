@@ -21,6 +21,8 @@ mod places;
 mod rates;
 pub mod session;
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;
 
 pub use limits::Limits;

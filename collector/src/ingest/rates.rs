@@ -53,10 +53,11 @@ impl Rates {
         let is_crowded = !self.buckets.contains_key(address) && self.buckets.len() >= ADDRESSES_MAX;
         let address = if is_crowded { "" } else { address };
         let bucket = self.buckets.get(address).copied().unwrap_or(Bucket { thousandths: full, at: now });
-        let left = self.filled(bucket, now);
-        let taken = left.checked_sub(1000);
-        self.buckets.insert(address.to_owned(), Bucket { thousandths: taken.unwrap_or(left), at: now });
-        taken.is_some()
+        // What is refused leaves the bucket as it is: asking again and again does not
+        // keep it from filling.
+        let Some(thousandths) = self.filled(bucket, now).checked_sub(1000) else { return false };
+        self.buckets.insert(address.to_owned(), Bucket { thousandths, at: now });
+        true
     }
 
     /// The attempt came to a good end: it does not count.

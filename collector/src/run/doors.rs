@@ -47,9 +47,9 @@ pub(super) fn split(
     doors: &Doors,
     tls: &Arc<Tls>,
 ) -> (http::Doors, accept::Doors) {
-    let config = doors.http_tls.then(|| tls.http_config());
+    let inside = doors.http_tls.then(|| Arc::clone(tls));
     let operators =
-        http::Doors { tcp: listeners.web, tls: config, local: Some(sockets.operators), limits: doors.operators };
+        http::Doors { tcp: listeners.web, tls: inside, local: Some(sockets.operators), limits: doors.operators };
     let agents = accept::Doors {
         tcp: listeners.grpc,
         local: Some(sockets.agents),

@@ -208,6 +208,11 @@ fn rcgen_pem(der: &[u8]) -> String {
     pem
 }
 
+/// Whether the site's authority could be used.
+pub(super) fn check_site(certificate: &Path, key: &Path, now: UnixMillis) -> Result<(), TlsError> {
+    Authority::of_site(String::new(), certificate, key, now).map(drop)
+}
+
 fn read_key(path: &Path, readers: Readers) -> Result<KeyPair, TlsError> {
     let text = files::read_key(path, readers)?;
     KeyPair::from_pem(&text)

@@ -109,6 +109,22 @@ pub struct Settings {
     pub names: Vec<String>,
 }
 
+impl Settings {
+    /// Reads the site's files and says what is wrong with them.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn check(&self, now: UnixMillis) -> Result<(), TlsError> {
+        if let Some((certificate, key)) = &self.site_ca {
+            authority::check_site(certificate, key, now)?;
+        }
+        match &self.site_http {
+            Some((certificate, key)) => server::SiteCertificate::read(certificate, key).map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
 /// `N` random bytes from the system.
 ///
 /// # Errors
@@ -298,6 +314,11 @@ impl Tls {
     pub fn http_config(self: &Arc<Self>) -> Arc<ServerConfig> {
         let resolver = server::Resolver::operators(Arc::clone(self));
         Arc::new(server::config(self.clock.clone(), None, resolver, b"http/1.1"))
+    }
+
+    #[cfg(test)]
+    pub(crate) fn clock(&self) -> TlsClock {
+        self.clock.clone()
     }
 
     /// The collector's wall clock.

@@ -23,6 +23,7 @@ use rustls_pki_types::{CertificateDer, UnixTime};
 use signalbox_proto::join::Fingerprint;
 use signalbox_proto::names::AgentId;
 use signalbox_proto::units::{Millis, UnixMillis};
+use std::cell::Cell;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use x509_parser::extensions::GeneralName;
@@ -35,6 +36,21 @@ pub const RENEW_AFTER_END: Millis = signalbox_access::limits::RENEW_AFTER_END;
 const FOLLOWING_MAX: usize = 2;
 /// A client's certificate is at most this long, DER bytes; ours have about 500.
 const CERTIFICATE_MAX_BYTES: usize = 8 * 1024;
+
+tokio::task_local! {
+    /// The key of a good chain in the handshake of this task.
+    static NOTED: Cell<Option<Fingerprint>>;
+}
+
+/// Runs a handshake; besides its outcome gives the key that was shown with a good
+/// chain, also when it was refused: the audit names whose it was.
+pub async fn noting<T>(handshake: impl Future<Output = T>) -> (T, Option<Fingerprint>) {
+    let noted = async {
+        let outcome = handshake.await;
+        (outcome, NOTED.with(Cell::get))
+    };
+    NOTED.scope(Cell::new(None), noted).await
+}
 
 /// What the table of keys says about one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,6 +187,8 @@ impl ClientCertVerifier for Verifier {
         }
         self.chain(own, following, now)?;
         let shown = Shown::of(own).ok_or(CertificateError::BadEncoding)?;
+        // Outside of a task nobody asks for it.
+        let _unasked = NOTED.try_with(|noted| noted.set(Some(shown.key)));
         match self.keys.standing(shown.key) {
             Standing::Active(agent) if is_named(own, &agent_uri(self.tls.authority().installation(), &agent)) => {
                 Ok(ClientCertVerified::assertion())

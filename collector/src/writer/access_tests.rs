@@ -127,6 +127,26 @@ fn commands_and_rights_of_one_turn_are_one_commit_with_their_lines_in_order() {
 }
 
 #[test]
+fn other_rules_in_force_are_on_record_and_the_same_ones_are_not() {
+    let mut rig = Rig::over(Arc::default());
+    let mut put = |text: &str| {
+        let files = std::collections::BTreeMap::from([("rules.yaml".to_owned(), text.to_owned())]);
+        let rules = Arc::new(signalbox_engine::config::parse(&files).0.unwrap());
+        let version = rules.version.clone();
+        let (reply, _) = oneshot::channel();
+        rig.turn(vec![Message::Rules { rules, files: Arc::new(files), reply }]);
+        version
+    };
+    let (first, again, second) = (put("rules: []"), put("rules: []"), put("rules: [] # other"));
+    assert_eq!(first, again);
+    let told: Vec<_> = rig.lines().into_iter().map(|line| (line.who, line.act, line.before, line.after)).collect();
+    let line = |before: &str, after: &str| {
+        ("signalbox".to_owned(), "put rules in force".to_owned(), before.to_owned(), after.to_owned())
+    };
+    assert_eq!(told, [line("", &first), line(&first, &second)]);
+}
+
+#[test]
 fn an_act_is_signed_by_whoever_was_let_in() {
     let mut rig = Rig::over(Arc::default());
     let (reply, _answer) = oneshot::channel();

@@ -52,6 +52,18 @@ impl Deed {
         Deed::Command { caller, record: record_of(act), reply }
     }
 
+    /// Other rules come into force; none when they are those in force already.
+    pub(crate) fn rules(before: &str, after: &str) -> Option<Deed> {
+        let record = Record {
+            act: "put rules in force".to_owned(),
+            object: "rules".to_owned(),
+            before: before.to_owned(),
+            after: after.to_owned(),
+            result: "done".to_owned(),
+        };
+        (before != after).then(|| Deed::own(AccessAct::Record(record)))
+    }
+
     /// The collector's own act.
     pub(crate) fn own(act: AccessAct) -> Deed {
         Deed::Access { caller: Caller::system(), act, reply: None }

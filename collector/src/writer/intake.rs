@@ -111,6 +111,8 @@ impl Taker<'_> {
             Message::Rules { rules, files, reply } => {
                 self.shared.set_files(files);
                 self.out.reloads.push(reply);
+                // Whoever asked for it, and by which way, is on record beside this.
+                self.out.deeds.extend(Deed::rules(self.engine.rules_version(), &rules.version));
                 self.out.has_rules = true;
                 self.out.event(at, Event::Rules(rules));
             }

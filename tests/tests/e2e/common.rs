@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use e2e::client::Client;
+use e2e::process::Collector;
 use e2e::speaker::{Session, Speaker};
 use signalbox_proto::clock::{Clock, SystemClock};
 use signalbox_proto::names::{AgentId, Labels};
@@ -79,7 +80,12 @@ impl Line {
         let hello = speaker.hello(now(), vec![speaker.epoch]);
         speaker.epoch = hello.epochs[0];
         let session = Session::open(endpoint, &hello).await?;
-        Ok(Line { speaker, session, at, step, seq: 0, mono: Millis::ZERO })
+        Ok(Line::of(speaker, session, at, step))
+    }
+
+    /// Over a stream that stands.
+    pub(crate) fn of(speaker: Speaker, session: Session, at: UnixMillis, step: Millis) -> Line {
+        Line { speaker, session, at, step, seq: 0, mono: Millis::ZERO }
     }
 
     /// Sends the same values `n` times and waits until all are on disk.
@@ -107,4 +113,10 @@ pub(crate) fn stored(
     anyhow::ensure!(answer.warnings.is_empty(), "the answer is not whole: {:?}", answer.warnings);
     let points = answer.series.into_iter().flat_map(|series| series.points);
     Ok(points.map(|(at, value)| (at, value.unwrap_or(f64::NAN))).collect())
+}
+
+/// An API token with this role, as an admin of the collector's host makes it.
+pub(crate) fn api_token(collector: &Collector, role: &str) -> Result<String> {
+    let wanted = serde_json::json!({ "name": format!("e2e-{role}"), "role": role, "ttl": "1h" });
+    Ok(e2e::people::api_token(collector, &wanted)?.secret)
 }

@@ -8,6 +8,7 @@
 use anyhow::{Context, Result, ensure};
 use e2e::process::binary;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -67,7 +68,11 @@ fn check(kind: Kind, file: &Path) -> Result<(Option<i32>, String)> {
         Kind::Rules => (collector()?, folder.join("collector.yaml")),
     };
     match kind {
-        Kind::Agent | Kind::Collector => fs::write(&config, text)?,
+        Kind::Agent | Kind::Collector => {
+            fs::write(&config, text)?;
+            // Scripts are taken from no file that a group may write, whatever the umask.
+            fs::set_permissions(&config, fs::Permissions::from_mode(0o644))?;
+        }
         Kind::Rules => {
             fs::write(folder.join("rules").join(name), text)?;
             fs::write(&config, "rules_dir: rules\n")?;

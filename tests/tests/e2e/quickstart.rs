@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use e2e::client::Client;
+use e2e::people::{cookie, follow};
 use e2e::process::free_port;
 use signalbox_proto::status::Freshness;
 use std::os::unix::fs::PermissionsExt;
@@ -14,6 +15,14 @@ fn quickstart(arguments: &[&str]) -> Result<(bool, String)> {
     let out = Command::new("bash").arg("deploy/quickstart.sh").args(arguments).current_dir(root).output()?;
     let said = format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr));
     Ok((out.status.success(), said))
+}
+
+/// Follows the link that was printed; gives the status of the page behind it.
+fn log_in(stranger: &Client, said: &str) -> Result<u16> {
+    let link = said.split_whitespace().find(|word| word.contains("/login?code=")).context("a login link is printed")?;
+    let entered = follow(stranger, link)?;
+    let Some(cookie) = cookie(&entered) else { return Ok(entered.status) };
+    Ok(stranger.clone().with(&cookie).send("GET", "/password", &[], "")?.status)
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Nobody comes in who should not, and bad input says what, where and how to mend it.
 
-use crate::common::AT_ONCE;
+use crate::common::{AT_ONCE, api_token};
 use anyhow::{Result, ensure};
 use e2e::process::{Collector, binary, free_port};
 use std::process::{Command, Output};
@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 fn a_browser_with_a_foreign_host_or_origin_is_refused() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let collector = Collector::start(folder.path(), &[("rules.yaml", AT_ONCE)])?;
-    let client = collector.client();
+    let client = collector.stranger().with_token(&api_token(&collector, "viewer")?);
     let own = format!("Host: localhost:{}", collector.http);
     for (headers, status) in [
         (vec![own.as_str()], 200),
@@ -38,11 +38,11 @@ fn bad_bodies_are_refused_and_change_nothing() -> Result<()> {
     let base = "/api/signalbox/v1";
     for (method, path, headers, body, status) in [
         ("POST", "/snoozes", vec![json], "{", 400),
-        ("POST", "/snoozes", vec![json], r#"{"scope":"host/a","for":"2h","reason":"r","author":"a","more":1}"#, 400),
-        ("POST", "/snoozes", vec![json], r#"{"scope":"host/a","for":"2","reason":"r","author":"a"}"#, 400),
-        ("POST", "/snoozes", vec![], r#"{"scope":"host/a","for":"2h","reason":"r","author":"a"}"#, 415),
-        ("POST", "/incidents/99/ack", vec![json], r#"{"author":"a"}"#, 404),
-        ("POST", "/incidents/x/ack", vec![json], r#"{"author":"a"}"#, 400),
+        ("POST", "/snoozes", vec![json], r#"{"scope":"host/a","for":"2h","reason":"r","more":1}"#, 400),
+        ("POST", "/snoozes", vec![json], r#"{"scope":"host/a","for":"2","reason":"r"}"#, 400),
+        ("POST", "/snoozes", vec![], r#"{"scope":"host/a","for":"2h","reason":"r"}"#, 415),
+        ("POST", "/incidents/99/ack", vec![json], "{}", 404),
+        ("POST", "/incidents/x/ack", vec![json], "{}", 400),
         ("GET", "/query?selector=up%7B", vec![], "", 400),
         ("GET", "/status?nonsense=1", vec![], "", 400),
     ] {
@@ -75,11 +75,10 @@ fn bad_configuration_says_what_where_and_how_to_mend_it() -> Result<()> {
     let file = folder.path().join("c.yaml");
     let path = file.display().to_string();
     for (program, text, words) in [
-        (COLLECTOR, "listen_http: 0.0.0.0:8440\n", ["loopback", "c.yaml"]),
         (COLLECTOR, "data_dri: /tmp\n", ["data_dri", "data_dir"]),
         (AGENT, "interval: 5\n", ["unit", "c.yaml"]),
         (AGENT, "colector: x\n", ["colector", "collector"]),
-        (AGENT, "collector: http://192.0.2.1:8441\n", ["loopback", "c.yaml"]),
+        (AGENT, "collector: http://192.0.2.1:8441\n", ["plain text", "join"]),
     ] {
         std::fs::write(&file, text)?;
         let (code, said) = run(program, &["check-config", &path])?;

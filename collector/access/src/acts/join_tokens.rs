@@ -8,11 +8,11 @@ use crate::limits::{
     CERTIFICATE_LIFE, CIDRS_MAX, JOIN_TOKEN_LIFE_MAX, JOIN_TOKEN_SHOWN, JOIN_TOKEN_USES_MAX, JOIN_TOKENS_MAX,
 };
 use crate::rows::JoinTokenRow;
+use core::net::IpAddr;
 use ipnet::IpNet;
 use signalbox_proto::join::Refusal;
 use signalbox_proto::names::Labels;
 use signalbox_proto::units::UnixMillis;
-use std::net::IpAddr;
 
 impl Work<'_> {
     pub(crate) fn create_join_token(&mut self, new: &NewJoinToken) -> Answer {

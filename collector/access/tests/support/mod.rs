@@ -1,6 +1,7 @@
 //! Tables with a clock that stands still, and short words for what people do.
 
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use signalbox_access::access::Access;
 use signalbox_access::event::{ApprovalRequest, Enrolment, Grant, NewApiToken, NewJoinToken, PasswordHash};

@@ -76,7 +76,7 @@ pub fn refusal(address: &str, error: &ClientError) -> Finding {
             format!("log in: signalbox login {address}; on the collector's own host run this as root")
         }
         ClientError::Refused { remedy, .. } => remedy.clone(),
-        ClientError::Unreachable { .. } if is_about_certificates(&text) => {
+        error if error.is_about_certificates() => {
             "the collector's certificate is not trusted here: on its host run signalbox ca show > ca.pem, \
              then here signalbox login URL --ca ca.pem"
                 .to_owned()
@@ -88,11 +88,6 @@ pub fn refusal(address: &str, error: &ClientError) -> Finding {
         _ => "give --collector URL or --socket PATH".to_owned(),
     };
     Finding::bad("collector", text, remedy)
-}
-
-fn is_about_certificates(text: &str) -> bool {
-    let text = text.to_lowercase();
-    ["certificate", "unknownissuer", "unknown issuer"].iter().any(|word| text.contains(word))
 }
 
 /// What the collector says about itself; `now` is this host's clock, `rtt` how long
@@ -287,11 +282,9 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_login_and_an_unknown_certificate_have_their_own_remedies() {
+    fn a_missing_login_has_its_own_remedy() {
         let refused = ClientError::Refused { status: 401, error: "no".to_owned(), remedy: String::new() };
         assert!(refusal("https://a:1", &refused).remedy.contains("signalbox login https://a:1"));
-        assert!(is_about_certificates("invalid peer certificate: UnknownIssuer"));
-        assert!(!is_about_certificates("Connection refused"));
     }
 
     #[test]

@@ -22,12 +22,14 @@ const CA_MAX_BYTES: u64 = 256 * 1024;
 impl Session<'_> {
     /// Logs in at a collector and keeps the token; the last login is asked from then on.
     pub(super) async fn login(&self, args: &LoginArgs) -> Result<(), Failure> {
-        let ca = args.ca.as_deref().map(read_certificates).transpose()?;
-        let target = |token: Option<String>| Target::Url { url: args.url.clone(), token, ca: ca.clone() };
-        let bare = Client::of(&target(None), self.cli.timeout)?;
         let path = Hosts::path();
         // Before anything is asked: a file that cannot be used must not cost a token.
         let mut hosts = Hosts::read(path.as_deref())?;
+        // What vouched for this collector last time does so again.
+        let known = hosts.get(&args.url).and_then(|host| host.ca.clone());
+        let ca = args.ca.as_deref().map(read_certificates).transpose()?.or(known);
+        let target = |token: Option<String>| Target::Url { url: args.url.clone(), token, ca: ca.clone() };
+        let bare = Client::of(&target(None), self.cli.timeout)?;
         let (token, expires) = if args.token_stdin {
             (line_of_stdin("token")?, None)
         } else {

@@ -299,3 +299,15 @@ fn what_ends_soon_and_does_not_renew_itself_is_said_in_time() {
     first.tls.rotate_ca().unwrap();
     assert_eq!(first.tls.warning(), None);
 }
+
+#[test]
+fn the_sites_files_are_checked_without_a_start() {
+    let folder = tempfile::tempdir().unwrap();
+    let (settings, certificate) = site(folder.path());
+    assert!(settings.check(NOW).is_ok() && Settings::default().check(NOW).is_ok());
+    std::fs::write(&certificate, "x").unwrap();
+    assert!(settings.check(NOW).unwrap_err().to_string().contains("no certificate"));
+    let pair = Some((certificate, folder.path().join("nosuch.key")));
+    let http = Settings { site_http: pair, ..Settings::default() };
+    assert!(http.check(NOW).is_err());
+}
