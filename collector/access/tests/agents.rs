@@ -29,6 +29,24 @@ fn a_token_lets_one_agent_in_and_no_second_one() {
 }
 
 #[test]
+fn an_agent_whose_answer_was_lost_joins_again_with_the_same_key_until_it_uses_it() {
+    let mut world = World::new();
+    world.join_token(|_| ()).unwrap();
+    world.enrol(|_| ()).unwrap();
+    world.pass(Millis(1_000));
+    assert!(is_identity(&world.enrol(|_| ())), "the token has no use left, and needs none");
+    let bound = world.view().agent_of_key(&key("web1")).unwrap();
+    assert_eq!(bound.not_after, world.at + CERTIFICATE_LIFE);
+    assert_eq!(world.view().identities().len(), 1);
+    let other = world.enrol(|enrolment| enrolment.key = key("other"));
+    assert_eq!(refusal(other), Refusal::TokenUsed);
+    let guess = world.enrol(|enrolment| enrolment.secret = secret("guess"));
+    assert_eq!(refusal(guess), Refusal::NotAccepted);
+    world.by(&nobody(), AccessAct::KeyUsed { key: key("web1") }).unwrap();
+    assert_eq!(refusal(world.enrol(|_| ())), Refusal::TokenUsed);
+}
+
+#[test]
 fn whoever_does_not_know_the_secret_learns_nothing_about_a_token() {
     let mut world = World::new();
     world.join_token(|new| new.uses = 2).unwrap();

@@ -226,6 +226,29 @@ mod tests {
     use super::*;
 
     #[test]
+    fn data_of_an_older_version_gets_the_families_that_it_lacks() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        {
+            let mut options = Options::default();
+            options.create_if_missing(true);
+            options.create_missing_column_families(true);
+            let old = ["meta", "series", "journal", "chunks", "state", "history", "default"];
+            let db = DB::open_cf(&options, &path, old).unwrap();
+            db.put_cf(&db.cf_handle("state").unwrap(), b"k", b"v").unwrap();
+        }
+        for life in 0..2u8 {
+            let store = RocksStore::open(dir.path(), Bytes::from_mib(16)).unwrap();
+            assert_eq!(store.get(Family::State, b"k").unwrap(), Some(b"v".to_vec()));
+            let mut commit = Commit::default();
+            commit.put(Family::Audit, [life], [life]);
+            commit.put(Family::Access, [life], [life]);
+            store.commit(&commit).unwrap();
+            assert_eq!(store.last(Family::Audit, &[], &[]).unwrap(), Some((vec![life], vec![life])));
+        }
+    }
+
+    #[test]
     fn a_second_collector_is_refused_with_a_clear_sentence() {
         let dir = tempfile::tempdir().unwrap();
         let _first = RocksStore::open(dir.path(), Bytes::from_mib(16)).unwrap();

@@ -7,7 +7,7 @@ use crate::event::{Enrolment, NewJoinToken};
 use crate::limits::{
     CERTIFICATE_LIFE, CIDRS_MAX, JOIN_TOKEN_LIFE_MAX, JOIN_TOKEN_SHOWN, JOIN_TOKEN_USES_MAX, JOIN_TOKENS_MAX,
 };
-use crate::rows::JoinTokenRow;
+use crate::rows::{JoinTokenRow, KeyState};
 use core::net::IpAddr;
 use ipnet::IpNet;
 use signalbox_proto::join::Refusal;
@@ -81,9 +81,13 @@ impl Work<'_> {
         if token.secret != enrolment.secret {
             return refused(Refusal::NotAccepted, format!("wrong secret for join token {}", enrolment.token));
         }
-        check_use(token, enrolment, self.at)?;
-        let named = token.agent.is_some();
         let by = format!("join-token:{} of {}", enrolment.token, token.created_by);
+        let is_repeat = self.is_repeat(enrolment, &by);
+        check_use(token, enrolment, is_repeat, self.at)?;
+        if is_repeat {
+            return self.join_again(enrolment);
+        }
+        let named = token.agent.is_some();
         let allowed = token.labels.clone();
         let labels = self.bind(&enrolment.agent, &enrolment.key, enrolment.not_after, &allowed, &by, named)?;
         if let Some(token) = self.tables.join_tokens.get_mut(&enrolment.token) {
@@ -91,6 +95,26 @@ impl Work<'_> {
         }
         self.after = format!("key {} by {by}", enrolment.key);
         Ok(Granted::Identity { agent: enrolment.agent.clone(), labels })
+    }
+
+    /// The same agent joined with the same key and token, and never used the key: the
+    /// answer was lost on its way.
+    fn is_repeat(&self, enrolment: &Enrolment, by: &str) -> bool {
+        let bound = self.tables.keys.get(&enrolment.key);
+        let identity = self.tables.agents.get(&enrolment.agent);
+        bound.is_some_and(|row| row.agent == enrolment.agent && row.state == KeyState::Active && !row.used)
+            && identity.is_some_and(|row| row.revoked.is_none() && row.joined_by == by)
+    }
+
+    /// Costs no use, and binds nothing that is not bound.
+    fn join_again(&mut self, enrolment: &Enrolment) -> Answer {
+        if let Some(row) = self.tables.keys.get_mut(&enrolment.key) {
+            row.not_after = enrolment.not_after;
+        }
+        let agent = enrolment.agent.clone();
+        let labels = self.tables.agents.get(&agent).map_or_else(Labels::default, |row| row.labels.clone());
+        self.after = format!("key {} again: it had no answer", enrolment.key);
+        Ok(Granted::Identity { agent, labels })
     }
 
     pub(crate) fn sweep_join_tokens(&mut self) {
@@ -103,7 +127,8 @@ pub(super) fn refused<T>(refusal: Refusal, why: impl Into<String>) -> Result<T, 
     Err(Refused::Join { refusal, why: why.into() })
 }
 
-fn check_use(token: &JoinTokenRow, enrolment: &Enrolment, at: UnixMillis) -> Result<(), Refused> {
+/// Everything but the secret. A repeat needs no use that is left.
+fn check_use(token: &JoinTokenRow, enrolment: &Enrolment, is_repeat: bool, at: UnixMillis) -> Result<(), Refused> {
     let id = &enrolment.token;
     if token.revoked {
         return refused(Refusal::TokenRevoked, format!("join token {id} is revoked"));
@@ -111,7 +136,7 @@ fn check_use(token: &JoinTokenRow, enrolment: &Enrolment, at: UnixMillis) -> Res
     if at >= token.expires {
         return refused(Refusal::TokenExpired, format!("join token {id} has expired"));
     }
-    if token.uses_left == 0 {
+    if token.uses_left == 0 && !is_repeat {
         return refused(Refusal::TokenUsed, format!("join token {id} is used up"));
     }
     if !is_inside(&token.cidrs, enrolment.remote) {
