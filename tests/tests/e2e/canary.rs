@@ -57,7 +57,7 @@ fn no_secret_leaves_its_place() -> Result<()> {
     let key = secret(&secrets_in, "key", &format!("{CANARY}-hmac"))?;
     let script = secret(&secrets_in, "script", &format!("{CANARY}-script"))?;
     let notify = format!(
-        "channels:\n  - name: hook\n    webhook: {{url: \"{url}\", hmac_key: \"{key}\"}}\nroutes:\n  - channel: hook\n"
+        "channels:\n  - name: hook\n    webhook: {{url: \"{url}\", secret: \"{key}\"}}\nroutes:\n  - channel: hook\n"
     );
     let home = folder.path().join("collector");
     let config = "log: {level: trace}";

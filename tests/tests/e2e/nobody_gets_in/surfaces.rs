@@ -118,7 +118,7 @@ fn api(key: &str, scene: &Scene) -> Result<Probes<'static>> {
         }
         "POST /incidents/{n}/note" => act(format!("/incidents/{incident}/note"), "/incidents/999/note", r#"{"text":"m"}"#, 404),
         "POST /incidents/{n}/close" => {
-            act(format!("/incidents/{incident}/close"), "/incidents/999/close", r#"{"text":"m"}"#, 404)
+            act(format!("/incidents/{incident}/close"), "/incidents/999/close", r#"{"text":"m","label":"false"}"#, 404)
         }
         "POST /snoozes" => {
             let body = r#"{"scope":"host/web1","for":"1h","reason":"r"}"#;
@@ -143,7 +143,7 @@ fn api(key: &str, scene: &Scene) -> Result<Probes<'static>> {
         "POST /ca/rotate" => act("/ca/rotate".to_owned(), "/ca/rotate", r#"{"no":1}"#, 400),
         "POST /login" => act("/login".to_owned(), "/login", r#"{"name":"victim","password":"not this one at all"}"#, 401),
         "POST /logout" => act("/logout".to_owned(), "/logout", r#"{"no":1}"#, 400),
-        "POST /password" => act("/password".to_owned(), "/password", r#"{"old":"x","new":"short"}"#, 400),
+        "POST /password" => act("/password".to_owned(), "/password", r#"{"no":1}"#, 400),
         "POST /users" => {
             let body = r#"{"name":"mallory","role":"admin"}"#;
             (("/users".to_owned(), body), ("/users".to_owned(), r#"{"name":"victim","role":"viewer"}"#), 409)
