@@ -40,8 +40,10 @@ pub enum AuditKeyError {
         why: std::io::Error,
     },
     /// Not a key.
-    #[error("audit key {path} has not {KEY_BYTES} bytes; put the right one back, or move it away: then a new one is \
-             made and the audit says so")]
+    #[error(
+        "audit key {path} has not {KEY_BYTES} bytes; put the right one back, or move it away: then a new one is \
+             made and the audit says so"
+    )]
     Length {
         /// Which file.
         path: String,
