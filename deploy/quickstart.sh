@@ -87,7 +87,7 @@ for file in collector agent; do
 done
 # What is started by hand from these files meets the same ports.
 sed -i "s|^listen_http:.*|listen_http: 127.0.0.1:$http|; s|^listen_grpc:.*|listen_grpc: 127.0.0.1:$grpc|" "$data/collector.yaml"
-sed -i "s|^collector:.*|collector: http://127.0.0.1:$grpc|" "$data/agent.yaml"
+sed -i "s|^collector:.*|collector: unix:$data/collector/agent.sock|" "$data/agent.yaml"
 
 start_one() { # NAME COMMAND...
   local name=$1
@@ -104,7 +104,7 @@ address="http://127.0.0.1:$http" socket="$data/collector/operator.sock"
 ctl() { "$CTL_BIN" --socket "$socket" "$@"; }
 say "starting"
 start_one collector "$COLLECTOR_BIN" run --config "$data/collector.yaml" --http "127.0.0.1:$http" --grpc "127.0.0.1:$grpc"
-start_one agent "$AGENT_BIN" run --config "$data/agent.yaml" --collector "unix:$data/collector/agent.sock"
+start_one agent "$AGENT_BIN" run --config "$data/agent.yaml"
 
 # Real levels: every machine subject was sampled and judged. Rates take two samples.
 missing=''
