@@ -50,7 +50,6 @@ pub fn main(words: Vec<OsString>) -> ExitCode {
     }
 }
 
-/// Help and version are answers; everything else is a usage error.
 /// A failure on standard error, as people or as programs read it.
 fn tell(failure: &Failure, json: bool) {
     let lines = if json { failure.json().into_iter().collect() } else { failure.lines() };
@@ -67,6 +66,7 @@ fn plugin_unknown(why: &str, json: bool) -> ExitCode {
     ExitCode::from(exit::PLUGIN_UNKNOWN)
 }
 
+/// Help and version are answers; everything else is a usage error.
 fn told_by_clap(error: &clap::Error, plugin: bool, json: bool) -> ExitCode {
     let is_answer = !error.use_stderr();
     if !is_answer && (plugin || json) {

@@ -150,11 +150,14 @@ fn acts_print_what_was_done_and_name_no_author() {
 fn errors_are_json_where_json_was_asked_for() {
     let twin = Twin::saying(404, r#"{"error":"no item","remedy":"look"}"#);
     let output = signalbox(&twin.url(), &["explain", "x", "--output", "json"]);
-    assert_eq!((code(&output), err(&output).as_str()), (1, "{\"error\":\"no item\",\"remedy\":\"look\"}\n"));
+    assert_eq!((code(&output), err(&output).as_str()), (1, "{\"error\":\"no item\",\"exit\":1,\"remedy\":\"look\"}\n"));
     let parsed: serde_json::Value =
         serde_json::from_str(&err(&signalbox(&nobody(), &["agents", "--output", "json"]))).unwrap();
     assert!(parsed["error"].as_str().unwrap().contains("is not reachable"));
     assert!(parsed["remedy"].as_str().unwrap().contains("signalbox doctor"));
+    let output = signalbox(&nobody(), &["agents", "--nonsense", "--output", "json"]);
+    let parsed: serde_json::Value = serde_json::from_str(&err(&output)).unwrap();
+    assert!(code(&output) == 2 && parsed["error"].as_str().unwrap().contains("--nonsense"), "{parsed}");
 }
 
 /// Runs with a home of its own, and something on standard input.
