@@ -85,6 +85,8 @@ pub(crate) struct Agent<T> {
     offset_ms: Option<i64>,
     last_look: Option<UnixMillis>,
     last_refusal: String,
+    /// The collector has spoken on this stream.
+    heard: bool,
     due: Vec<usize>,
     /// The queue to the connection was full.
     blocked: bool,
@@ -128,6 +130,7 @@ impl<T: Transport> Agent<T> {
             offset_ms: None,
             last_look: None,
             last_refusal: String::new(),
+            heard: false,
             due: Vec::new(),
             blocked: false,
         }
@@ -266,7 +269,7 @@ impl<T: Transport> Agent<T> {
         listed.insert(self.announced.unwrap_or(self.batcher.epoch()));
         let hello = Hello {
             agent: self.config.agent_id.clone(),
-            boot_id: boot_id(),
+            boot_id: crate::sys::boot_id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             labels: self.config.labels.clone(),
             capabilities: Vec::new(),
@@ -343,6 +346,7 @@ impl<T: Transport> Agent<T> {
 
     fn opened(&mut self, at: Instant) {
         let Connection::Dialling { listed } = std::mem::replace(&mut self.connection, Connection::Open) else { return };
+        self.heard = false;
         self.transport.opened();
         // A stream that opens may still be refused, each time anew: said once.
         if self.last_refusal.is_empty() {
@@ -486,11 +490,6 @@ impl<T: Transport> Agent<T> {
             tracing::debug!("no room for the goodbye");
         }
     }
-}
-
-/// The kernel's boot id; empty where the kernel has none.
-pub(crate) fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
 }
 
 #[cfg(test)]

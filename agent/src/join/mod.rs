@@ -181,7 +181,7 @@ pub(crate) async fn run(args: &JoinArgs, clock: &Arc<dyn Clock>) -> anyhow::Resu
     folder.prepare()?;
     let key = folder.next_key()?;
     let applicant =
-        Applicant { agent: config.agent_id.clone(), labels: config.labels.clone(), boot_id: crate::agent::boot_id() };
+        Applicant { agent: config.agent_id.clone(), labels: config.labels.clone(), boot_id: crate::sys::boot_id() };
     let door = Door { endpoint: &args.collector, pin: right.pin(), clock };
     let granted = obtain(&right, &door, &applicant, &key, &folder).await?;
     folder.install(&key, &granted.certificate_pem, &granted.ca_pem)?;

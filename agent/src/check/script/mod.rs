@@ -151,7 +151,7 @@ impl ScriptCheck {
             // Unknown is the absence of a level, not a level.
             series.push(("signalbox_script_state", (0..=2).contains(&code).then(|| f64::from(code))));
         }
-        series.push((LEFT_OUT, (output.n_left_out > 0).then(|| output.n_left_out as f64)));
+        series.push((LEFT_OUT, (output.n_left_out > 0).then_some(output.n_left_out as f64)));
         values.extend(series.iter().filter_map(|(_, value)| *value));
         values.extend(output.values.iter().map(|value| value.value));
         self.keep(&series, &output.values);
