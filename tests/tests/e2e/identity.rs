@@ -74,7 +74,7 @@ async fn over(collector: &Collector, identity: &Identity, name: &str) -> Result<
 }
 
 #[test]
-fn f25_a_copied_identity_is_refused_beside_the_first_and_told() -> Result<()> {
+fn f25_a_copied_identity_is_refused_beside_the_first_and_told_once() -> Result<()> {
     let folder = tempfile::tempdir()?;
     block_on(async {
         let collector = Collector::start(folder.path(), &[])?;
@@ -92,6 +92,9 @@ fn f25_a_copied_identity_is_refused_beside_the_first_and_told() -> Result<()> {
             ensure!(said.contains("copied"), "the refusal names the agent: {said}");
         }
         first.send(2, &[1.0]).await?;
+        let incidents = collector.client().incidents()?;
+        let own = incidents.iter().filter(|incident| incident.entity == "host/copied").count();
+        ensure!(own == 1, "one incident about the copy, not {own}: {incidents:?}");
         let problems = collector.client().status()?.problems;
         let own = problems.iter().filter(|problem| problem.contains("copied")).count();
         ensure!(own == 1, "the board says so once: {problems:?}");
