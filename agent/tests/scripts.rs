@@ -4,6 +4,8 @@
 //! Each script lies in a folder of its own below the build's, whose whole path must
 //! not be writable by others; where it is, these tests cannot run and say so.
 
+#![allow(clippy::unwrap_used, reason = "a system test stops where something is not as it should be")]
+
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use signalbox_agent::check::script::{Account, ScriptCheck, ScriptSpec};
 use signalbox_agent::check::{Check, Instant};
