@@ -153,6 +153,8 @@ fn only_the_store_names_rocksdb_and_only_the_edges_name_wire_types() {
                 "collector/src/ingest",
                 "agent/src/transport",
                 "agent/src/wire",
+                "agent/src/enrol",
+                "agent/src/net/testing",
                 "agent/tests",
                 "tests/",
             ];
