@@ -115,7 +115,7 @@ pub async fn join(channel: Channel, token: &str, agent: &str, wall_ms: i64) -> R
     let (key, csr_der) = request(agent).map_err(invalid)?;
     let applicant = v1::Applicant {
         agent_id: agent.to_owned(),
-        csr_der: csr_der.into(),
+        csr_der,
         boot_id: "e2e".to_owned(),
         version: "0".to_owned(),
         labels: Vec::new(),
@@ -123,7 +123,7 @@ pub async fn join(channel: Channel, token: &str, agent: &str, wall_ms: i64) -> R
     };
     let request = v1::JoinRequest {
         token_id: token.id().to_owned(),
-        secret: token.secret().to_vec().into(),
+        secret: token.secret().to_vec(),
         applicant: Some(applicant),
     };
     let answer = EnrolServiceClient::new(channel).join(request).await?.into_inner();
@@ -137,7 +137,7 @@ pub async fn join(channel: Channel, token: &str, agent: &str, wall_ms: i64) -> R
 /// The collector's refusal.
 pub async fn renew(channel: Channel) -> Result<Identity> {
     let (key, csr_der) = request("renewed")?;
-    let answer = EnrolServiceClient::new(channel).renew(v1::RenewRequest { csr_der: csr_der.into() }).await?;
+    let answer = EnrolServiceClient::new(channel).renew(v1::RenewRequest { csr_der }).await?;
     let identity = answer.into_inner().identity.context("an answer without an identity")?;
     Ok(Identity { chain: identity.certificate_pem, key: key.serialize_pem() })
 }

@@ -98,7 +98,8 @@ fn dependencies_point_one_way() {
         ("collector/tsdb", vec!["signalbox-proto"]),
         ("collector/ctl", vec!["signalbox-proto"]),
         ("collector", vec!["signalbox-proto", "signalbox-access", "signalbox-engine", "signalbox-tsdb"]),
-        ("tests", vec!["signalbox-proto"]),
+        // For its table of routes and its store: the matrix is made from the one, the other is tampered with.
+        ("tests", vec!["signalbox-proto", "signalbox-collector"]),
     ]);
     let mut faults = Vec::new();
     for (member, allowed) in allowed {

@@ -30,7 +30,7 @@ fn holders(folder: &Path, secrets: &[String], but: &[PathBuf]) -> Result<Vec<Str
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        if but.iter().any(|known| path == *known) || path.is_symlink() {
+        if but.contains(&path) || path.is_symlink() {
             continue;
         }
         if path.is_dir() {
@@ -66,7 +66,8 @@ fn no_secret_leaves_its_place() -> Result<()> {
     // What people and machines are given.
     let cookie = session(&collector, "ada", "admin")?;
     let token = api_token(&collector, &serde_json::json!({ "name": "t", "role": "admin", "ttl": "1h" }))?.secret;
-    let wanted = NewJoinToken { ttl: "1h".to_owned(), uses: 2, labels: BTreeMap::new(), cidrs: Vec::new(), agent: None };
+    let wanted =
+        NewJoinToken { ttl: "1h".to_owned(), uses: 2, labels: BTreeMap::new(), cidrs: Vec::new(), agent: None };
     let join = collector.join_token(&wanted)?.secret;
     let key_of_agent = block_on(async {
         let channel = tls::channel(collector.grpc, &collector.ca_pem()?, None).await?;
@@ -78,9 +79,16 @@ fn no_secret_leaves_its_place() -> Result<()> {
         Ok(agents.to_string().contains("script:db").then_some(()))
     })?;
     // Wrong uses, whose errors must not repeat what was said.
-    form(&stranger, "/login", &format!("http://127.0.0.1:{}", collector.http), &[("name", "ada"), ("password", PASSWORD)])?;
+    form(
+        &stranger,
+        "/login",
+        &format!("http://127.0.0.1:{}", collector.http),
+        &[("name", "ada"), ("password", PASSWORD)],
+    )?;
     let json = "content-type: application/json";
-    for body in [format!("{{\"name\":\"ada\",\"password\":\"{PASSWORD}\""), format!("{{\"new\":\"{PASSWORD}\",\"x\":1}}")] {
+    for body in
+        [format!("{{\"name\":\"ada\",\"password\":\"{PASSWORD}\""), format!("{{\"new\":\"{PASSWORD}\",\"x\":1}}")]
+    {
         for path in ["/login", "/password", "/users/ada/password"] {
             admin.send("POST", &format!("/api/signalbox/v1{path}"), &[json], &body)?;
         }
@@ -89,7 +97,8 @@ fn no_secret_leaves_its_place() -> Result<()> {
     stranger.clone().with_token(&format!("{token}x")).status().err().context("a wrong token lets in")?;
     let session_secret = cookie.split('=').nth(1).context("a cookie")?.to_owned();
     let join_secret = join.split('.').nth(2).context("a token")?.to_owned();
-    let secrets = vec![CANARY.to_owned(), PASSWORD.to_owned(), token, session_secret, join_secret, body_of(&key_of_agent)];
+    let secrets =
+        vec![CANARY.to_owned(), PASSWORD.to_owned(), token, session_secret, join_secret, body_of(&key_of_agent)];
     for route in routes().iter().filter(|route| route.method == "GET" && !route.path.contains('{')) {
         for client in [admin.clone(), stranger.clone().with(&cookie)] {
             let reply = client.send("GET", &route.path, &[], "")?;

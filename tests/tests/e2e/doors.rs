@@ -171,7 +171,8 @@ fn under_attack(collector: &Collector, identity: &Identity, kinds: &[usize]) -> 
 
 fn scene(folder: &std::path::Path) -> Result<(Collector, Identity)> {
     let collector = Collector::start(folder, &[])?;
-    let wanted = NewJoinToken { ttl: "1h".to_owned(), uses: 1, labels: BTreeMap::new(), cidrs: Vec::new(), agent: None };
+    let wanted =
+        NewJoinToken { ttl: "1h".to_owned(), uses: 1, labels: BTreeMap::new(), cidrs: Vec::new(), agent: None };
     let made = collector.join_token(&wanted)?;
     let identity = block_on(async {
         let channel = tls::channel(collector.grpc, &collector.ca_pem()?, None).await?;

@@ -37,7 +37,9 @@ impl Wire {
         ip(&format!("netns add {collector}"))?;
         ip(&format!("netns add {agent}"))?;
         ip(&format!("link add vc{id} netns {collector} type veth peer name va{id} netns {agent}"))?;
-        for (namespace, device, address) in [(collector, format!("vc{id}"), "10.213.0.1"), (agent, format!("va{id}"), "10.213.0.2")] {
+        for (namespace, device, address) in
+            [(collector, format!("vc{id}"), "10.213.0.1"), (agent, format!("va{id}"), "10.213.0.2")]
+        {
             ip(&format!("-n {namespace} addr add {address}/24 dev {device}"))?;
             ip(&format!("-n {namespace} link set {device} up"))?;
             ip(&format!("-n {namespace} link set lo up"))?;
@@ -71,7 +73,8 @@ fn a_second_host_joins_with_one_token_and_one_command() -> Result<()> {
     let collector = Collector::start_in(Some(&wire.collector), "10.213.0.1", &home, "")?;
     let local = format!("agent_id: near\ncollector: {}\n", collector.endpoint());
     let _near = Agent::start(&near, &local)?;
-    let wanted = NewJoinToken { ttl: "1h".to_owned(), uses: 1, labels: BTreeMap::new(), cidrs: Vec::new(), agent: None };
+    let wanted =
+        NewJoinToken { ttl: "1h".to_owned(), uses: 1, labels: BTreeMap::new(), cidrs: Vec::new(), agent: None };
     let made = collector.join_token(&wanted)?;
     let clock = SystemClock::start();
     let began = clock.mono();
@@ -91,7 +94,8 @@ fn a_second_host_joins_with_one_token_and_one_command() -> Result<()> {
     ensure!(took <= FIRST_LEVEL_WITHIN, "{took} to the first level");
     wait_for("a level of the first host", PATIENCE, || has_level("near"))?;
     // The token was for one host.
-    let mut second = Agent::join_in(Some(&wire.agent), &folder.path().join("second"), "second", &address, &made.secret)?;
+    let mut second =
+        Agent::join_in(Some(&wire.agent), &folder.path().join("second"), "second", &address, &made.secret)?;
     wait_for("the end of a second join", PATIENCE, || Ok((!second.process.is_running()).then_some(())))?;
     ensure!(client.status()?.entities.iter().all(|entity| entity.id != "host/second"), "a used token lets nobody in");
     // The page is not on the wire at all.

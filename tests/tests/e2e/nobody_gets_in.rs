@@ -7,8 +7,8 @@
 //! one. All cells that must be refused are asked first: what the collector holds is
 //! then the same as before, and each refusal is a line of the audit.
 
-mod calls;
 mod callers;
+mod calls;
 mod surfaces;
 
 use crate::common::{AT_ONCE, Line, block_on, now, speaker};
@@ -115,9 +115,7 @@ fn every_route_answers_every_caller_exactly_as_it_must() -> Result<()> {
     ensure!(callers.len() >= 18 && surfaces.len() >= 50, "{} callers, {} routes", callers.len(), surfaces.len());
     let cells: Vec<Cell<'_>> = callers
         .iter()
-        .flat_map(|caller| {
-            surfaces.iter().map(|surface| Cell { caller, surface, expected: caller.expects(surface) })
-        })
+        .flat_map(|caller| surfaces.iter().map(|surface| Cell { caller, surface, expected: caller.expects(surface) }))
         .collect();
     let (allowed, refused): (Vec<_>, Vec<_>) =
         cells.into_iter().partition(|cell| matches!(cell.expected, Expected::Allowed(_)));
@@ -131,12 +129,18 @@ fn every_route_answers_every_caller_exactly_as_it_must() -> Result<()> {
     ensure!(n_lines >= n_denied, "{n_denied} denials, and only {n_lines} lines of the audit");
     for cell in refused.iter().filter(|cell| matches!(cell.expected, Expected::Denied(_))) {
         let path = cell.surface.harmful.path.split('?').next().unwrap_or_default();
-        let on_record = lines[lines_before..].iter().any(|line| line.object == path && line.result.starts_with("denied"));
+        let on_record =
+            lines[lines_before..].iter().any(|line| line.object == path && line.result.starts_with("denied"));
         ensure!(on_record, "no line about {} of {path}", cell.name());
     }
     wrong.extend(wrong_cells(&allowed)?);
     ensure!(wrong.is_empty(), "{} cells are wrong:\n{}", wrong.len(), wrong.join("\n"));
-    println!("{} cells: {} refused, {} allowed, 0 unexpected", refused.len() + allowed.len(), refused.len(), allowed.len());
+    println!(
+        "{} cells: {} refused, {} allowed, 0 unexpected",
+        refused.len() + allowed.len(),
+        refused.len(),
+        allowed.len()
+    );
     ensure!(admin.get::<Value>("/audit/verify")?["whole"] == true, "the audit is whole");
     Ok(())
 }
@@ -158,7 +162,15 @@ fn what_is_not_in_the_table_is_refused_like_the_rest() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let collector = Collector::start(folder.path(), &[])?;
     let stranger = collector.stranger();
-    for path in ["/nowhere", "/api/signalbox/v1/nowhere", "/api/v1/query", "/debug/pprof", "/-/reload", "/config", "/.git/config"] {
+    for path in [
+        "/nowhere",
+        "/api/signalbox/v1/nowhere",
+        "/api/v1/query",
+        "/debug/pprof",
+        "/-/reload",
+        "/config",
+        "/.git/config",
+    ] {
         for method in ["GET", "POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"] {
             let got = stranger.send(method, path, &[], "")?.status;
             ensure!(matches!(got, 401 | 405), "{method} {path}: {got}");

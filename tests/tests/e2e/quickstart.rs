@@ -44,7 +44,7 @@ fn detach_ends_with_a_board_of_this_host_and_stop_ends_it() -> Result<()> {
     for line in [format!("listen_http: 127.0.0.1:{http}\n"), format!("listen_grpc: 127.0.0.1:{grpc}\n")] {
         ensure!(config.contains(&line), "{line:?} is not in {config}");
     }
-    ensure!(kept("agent.yaml")?.contains(&format!("collector: http://127.0.0.1:{grpc}\n")));
+    ensure!(kept("agent.yaml")?.contains(&format!("collector: unix:{data}/collector/agent.sock\n")));
     let items: Vec<_> = board?.entities.into_iter().flat_map(|entity| entity.items).collect();
     for subject in ["cpu", "memory", "filesystem", "swap", "network"] {
         let fresh = items.iter().any(|item| item.metric.contains(subject) && item.freshness == Freshness::Fresh);

@@ -38,7 +38,10 @@ fn every_act_and_every_denial_is_a_line_that_survives_a_kill() -> Result<()> {
     let role = after.iter().find(|line| line.act == "set role").context("a line")?;
     ensure!(role.before.contains("operator") && role.after.contains("viewer"), "before and after: {role:?}");
     let fields = |line: &AuditEntry| format!("{}{}{}{}", line.object, line.before, line.after, line.result);
-    ensure!(after.iter().all(|line| !fields(line).contains(|c: char| c.is_control())), "control characters are escaped");
+    ensure!(
+        after.iter().all(|line| !fields(line).contains(|c: char| c.is_control())),
+        "control characters are escaped"
+    );
     let verdict: AuditVerdict = client.get("/audit/verify")?;
     ensure!(verdict.whole && verdict.n_lines >= after.len() as u64, "{verdict:?}");
     Ok(())
@@ -51,8 +54,15 @@ fn an_exported_record_is_verified_by_the_command() -> Result<()> {
     let socket = folder.path().join("data/operator.sock");
     collector.client().post("/users", &serde_json::json!({ "name": "ada", "role": "operator" }))?;
     let run = |arguments: &[&str]| -> Result<(bool, String)> {
-        let out = Command::new(binary("CTL_BIN", "release", "signalbox")?).arg("--socket").arg(&socket).args(arguments).output()?;
-        Ok((out.status.success(), format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))))
+        let out = Command::new(binary("CTL_BIN", "release", "signalbox")?)
+            .arg("--socket")
+            .arg(&socket)
+            .args(arguments)
+            .output()?;
+        Ok((
+            out.status.success(),
+            format!("{}{}", String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr)),
+        ))
     };
     let (ok, said) = run(&["audit", "verify"])?;
     ensure!(ok, "{said}");

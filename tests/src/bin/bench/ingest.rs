@@ -7,9 +7,13 @@ use crate::report::Report;
 use anyhow::{Context, Result};
 use e2e::process::Collector;
 use e2e::speaker::{Session, Speaker};
+use e2e::tls::{self, Identity};
+use signalbox_proto::api::NewJoinToken;
 use signalbox_proto::clock::{Clock, SystemClock};
 use signalbox_proto::names::{AgentId, Labels};
+use signalbox_proto::samples::Hello;
 use signalbox_proto::units::{Millis, UnixMillis};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,10 +30,68 @@ const WINDOW: usize = 20;
 
 struct Load {
     recording: Recording,
-    endpoint: String,
+    way: Way,
     start: UnixMillis,
     wire_bytes: AtomicU64,
     sending: Semaphore,
+}
+
+/// How the agents come in.
+pub(crate) enum Way {
+    /// Over the Unix socket.
+    Socket(String),
+    /// Over TLS, each with an identity of its own.
+    Tls { port: u16, ca: String, identities: Vec<Identity> },
+}
+
+impl Way {
+    /// Has `agents` agents join, with one token.
+    pub(crate) fn tls(collector: &Collector, agents: usize) -> Result<Way> {
+        let uses = u32::try_from(agents)?;
+        let wanted =
+            NewJoinToken { ttl: "1h".to_owned(), uses, labels: BTreeMap::new(), cidrs: Vec::new(), agent: None };
+        let (made, ca, port) = (collector.join_token(&wanted)?, collector.ca_pem()?, collector.grpc);
+        let clock = SystemClock::start();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let identities = runtime.block_on(async {
+            let mut identities = Vec::with_capacity(agents);
+            for agent in 0..agents {
+                let channel = tls::channel(port, &ca, None).await?;
+                identities.push(tls::join(channel, &made.secret, &id(agent), clock.wall().0).await?);
+            }
+            anyhow::Ok(identities)
+        })?;
+        Ok(Way::Tls { port, ca, identities })
+    }
+
+    async fn open(&self, agent: usize, hello: &Hello) -> Result<Session> {
+        match self {
+            Way::Socket(endpoint) => Session::open(endpoint, hello).await,
+            Way::Tls { port, ca, identities } => {
+                Session::over(tls::channel(*port, ca, Some(&identities[agent])).await?, hello).await
+            }
+        }
+    }
+}
+
+fn id(agent: usize) -> String {
+    format!("bench-{agent}")
+}
+
+/// Processor time of the collector for one run of this load, seconds.
+pub(crate) fn cpu_secs(agents: usize, series: usize, ticks: usize, over_tls: bool) -> Result<f64> {
+    let recording = data::synthetic(series, ticks)?;
+    let folder = tempfile::tempdir()?;
+    let rules = rules_for(&recording.series);
+    let collector = Collector::start(folder.path(), &[("bench.yaml", &rules)])?;
+    let way = if over_tls { Way::tls(&collector, agents)? } else { Way::Socket(collector.endpoint()) };
+    let clock = SystemClock::start();
+    let start = clock.wall().shifted(-i64::try_from(ticks)? * 1000);
+    let (wire_bytes, sending) = (AtomicU64::new(0), Semaphore::new(SENDING));
+    let load = Arc::new(Load { recording, way, start, wire_bytes, sending });
+    let (before, after, _) = drive(&load, agents, ticks, collector.process.pid(), &clock)?;
+    #[allow(clippy::cast_precision_loss)]
+    Ok((after.cpu_ns - before.cpu_ns) as f64 / 1e9)
 }
 
 pub(crate) fn run(agents: usize, series: usize, ticks: usize, data: Option<&Path>, report: &mut Report) -> Result<()> {
@@ -44,7 +106,7 @@ pub(crate) fn run(agents: usize, series: usize, ticks: usize, data: Option<&Path
     let span = i64::try_from(ticks)? * 1000;
     let load = Arc::new(Load {
         recording,
-        endpoint: collector.endpoint(),
+        way: Way::Socket(collector.endpoint()),
         start: clock.wall().shifted(-span),
         wire_bytes: AtomicU64::new(0),
         sending: Semaphore::new(SENDING),
@@ -100,13 +162,13 @@ fn drive(load: &Arc<Load>, agents: usize, ticks: usize, pid: u32, clock: &System
 }
 
 async fn one_agent(load: Arc<Load>, agent: usize, ticks: usize) -> Result<()> {
-    let id = AgentId::parse(&format!("bench-{agent}"))?;
+    let id = AgentId::parse(&id(agent))?;
     let host = |labels: &Labels| labels.with(&[("host", id.as_str())]);
     let series = load.recording.series.iter().map(host).collect::<Result<Vec<_>, _>>()?;
     let mut speaker = Speaker::new(id, 1, series, Millis(1000));
     speaker.key_every = KEY_EVERY;
     let hello = speaker.hello(load.start, vec![1]);
-    let mut session = Session::open(&load.endpoint, &hello).await?;
+    let mut session = load.way.open(agent, &hello).await?;
     let rows = &load.recording.ticks;
     for first in (0..ticks).step_by(WINDOW) {
         let turn = load.sending.acquire().await?;

@@ -8,6 +8,7 @@ mod cost;
 mod data;
 mod ingest;
 mod report;
+mod tls;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -55,6 +56,21 @@ enum What {
         #[arg(long, default_value_t = 40)]
         faults: usize,
     },
+    /// CPU of agent and collector over TLS beside a Unix socket.
+    Tls {
+        /// Agents are measured for so many seconds, after 20 s of warming up.
+        #[arg(long, default_value_t = 120)]
+        secs: u64,
+        /// Agents of the load on the collector.
+        #[arg(long, default_value_t = 200)]
+        agents: usize,
+        /// Series of each.
+        #[arg(long, default_value_t = 500)]
+        series: usize,
+        /// Ticks of each.
+        #[arg(long, default_value_t = 120)]
+        ticks: usize,
+    },
     /// A process that holds or frees memory as told on standard input.
     #[command(hide = true)]
     Ballast,
@@ -69,6 +85,9 @@ fn main() -> Result<()> {
             ingest::run(agents, series, ticks, data.as_deref(), &mut report)?;
         }
         What::Alert { faults } => alert::run(faults, &mut report)?,
+        What::Tls { secs, agents, series, ticks } => {
+            tls::run(secs, &tls::Load { agents, series, ticks }, &mut report)?;
+        }
         What::Ballast => return alert::ballast(),
     }
     report.print()

@@ -33,32 +33,91 @@ enum Is {
 
 const VIEWER: &[&str] = &["read_status", "read_history", "read_incidents", "read_metrics", "own_session"];
 const OPERATOR: &[&str] = &[
-    "read_status", "read_history", "read_incidents", "read_metrics", "own_session",
-    "act_incidents", "snooze", "retire_agents", "check_rules", "test_channels",
+    "read_status",
+    "read_history",
+    "read_incidents",
+    "read_metrics",
+    "own_session",
+    "act_incidents",
+    "snooze",
+    "retire_agents",
+    "check_rules",
+    "test_channels",
 ];
 const CHANGE_MANAGER: &[&str] = &[
-    "read_status", "read_history", "read_incidents", "read_metrics", "own_session",
-    "act_incidents", "snooze", "retire_agents", "check_rules", "test_channels", "reload_config",
+    "read_status",
+    "read_history",
+    "read_incidents",
+    "read_metrics",
+    "own_session",
+    "act_incidents",
+    "snooze",
+    "retire_agents",
+    "check_rules",
+    "test_channels",
+    "reload_config",
 ];
 const ADMIN: &[&str] = &[
-    "read_status", "read_history", "read_incidents", "read_metrics", "own_session",
-    "act_incidents", "snooze", "retire_agents", "check_rules", "test_channels", "reload_config",
-    "manage_agents", "manage_users", "read_audit",
+    "read_status",
+    "read_history",
+    "read_incidents",
+    "read_metrics",
+    "own_session",
+    "act_incidents",
+    "snooze",
+    "retire_agents",
+    "check_rules",
+    "test_channels",
+    "reload_config",
+    "manage_agents",
+    "manage_users",
+    "read_audit",
 ];
 /// What a scoped caller may use without naming an object.
-const FILTERED: &[&str] = &["read_status", "read_history", "read_incidents", "read_metrics", "check_rules", "own_session"];
+const FILTERED: &[&str] =
+    &["read_status", "read_history", "read_incidents", "read_metrics", "check_rules", "own_session"];
 
 fn token_of(role: &str) -> Is {
     // As the role, less what is for people; the lists are short enough to be written out.
     Is::Known(match role {
         "viewer" => &VIEWER[..4],
-        "operator" => &["read_status", "read_history", "read_incidents", "read_metrics",
-            "act_incidents", "snooze", "retire_agents", "check_rules", "test_channels"],
-        "change_manager" => &["read_status", "read_history", "read_incidents", "read_metrics",
-            "act_incidents", "snooze", "retire_agents", "check_rules", "test_channels", "reload_config"],
-        _ => &["read_status", "read_history", "read_incidents", "read_metrics",
-            "act_incidents", "snooze", "retire_agents", "check_rules", "test_channels", "reload_config",
-            "manage_agents", "read_audit"],
+        "operator" => &[
+            "read_status",
+            "read_history",
+            "read_incidents",
+            "read_metrics",
+            "act_incidents",
+            "snooze",
+            "retire_agents",
+            "check_rules",
+            "test_channels",
+        ],
+        "change_manager" => &[
+            "read_status",
+            "read_history",
+            "read_incidents",
+            "read_metrics",
+            "act_incidents",
+            "snooze",
+            "retire_agents",
+            "check_rules",
+            "test_channels",
+            "reload_config",
+        ],
+        _ => &[
+            "read_status",
+            "read_history",
+            "read_incidents",
+            "read_metrics",
+            "act_incidents",
+            "snooze",
+            "retire_agents",
+            "check_rules",
+            "test_channels",
+            "reload_config",
+            "manage_agents",
+            "read_audit",
+        ],
     })
 }
 
@@ -76,7 +135,8 @@ pub(super) fn callers(collector: &Collector) -> Result<Vec<Caller>> {
         caller("a foreign host name", admin.clone().with("host: evil.example"), Is::Foreign),
     ];
     for role in ["viewer", "operator", "change_manager", "admin"] {
-        let made = api_token(collector, &serde_json::json!({ "name": format!("t-{role}"), "role": role, "ttl": "1h" }))?;
+        let made =
+            api_token(collector, &serde_json::json!({ "name": format!("t-{role}"), "role": role, "ttl": "1h" }))?;
         all.push(caller(&format!("a token of a {role}"), tcp.clone().with_token(&made.secret), token_of(role)));
         let own = session(collector, &format!("s-{role}"), role)?;
         let may = match role {
@@ -94,7 +154,8 @@ pub(super) fn callers(collector: &Collector) -> Result<Vec<Caller>> {
     let metrics = serde_json::json!({ "name": "t-metrics", "permissions": ["read_metrics"], "ttl": "1h" });
     let made = api_token(collector, &metrics)?;
     all.push(caller("a token for metrics", tcp.clone().with_token(&made.secret), Is::Known(&["read_metrics"])));
-    let scoped = serde_json::json!({ "name": "t-scoped", "role": "operator", "scope": ["{host=\"elsewhere\"}"], "ttl": "1h" });
+    let scoped =
+        serde_json::json!({ "name": "t-scoped", "role": "operator", "scope": ["{host=\"elsewhere\"}"], "ttl": "1h" });
     let made = api_token(collector, &scoped)?;
     let may = match token_of("operator") {
         Is::Known(may) => may,

@@ -134,25 +134,23 @@ async fn came(call: &str, channel: Channel) -> Result<Came> {
     let applicant = || -> Result<Option<v1::Applicant>> {
         Ok(Some(v1::Applicant {
             agent_id: "mallory".to_owned(),
-            csr_der: tls::request("mallory")?.1.into(),
+            csr_der: tls::request("mallory")?.1,
             wall_ms: now().0,
             ..v1::Applicant::default()
         }))
     };
     let answer = match call {
         "EnrolService.Join" => {
-            let request = v1::JoinRequest { token_id: "none".to_owned(), secret: vec![7; 32].into(), applicant: applicant()? };
+            let request = v1::JoinRequest { token_id: "none".to_owned(), secret: vec![7; 32], applicant: applicant()? };
             enrol.join(request).await.map(|_| ())
         }
         "EnrolService.RequestApproval" => {
             enrol.request_approval(v1::RequestApprovalRequest { applicant: applicant()? }).await.map(|_| ())
         }
         "EnrolService.PollApproval" => {
-            enrol.poll_approval(v1::PollApprovalRequest { fingerprint: vec![9; 32].into() }).await.map(|_| ())
+            enrol.poll_approval(v1::PollApprovalRequest { fingerprint: vec![9; 32] }).await.map(|_| ())
         }
-        "EnrolService.Renew" => {
-            enrol.renew(v1::RenewRequest { csr_der: tls::request("x")?.1.into() }).await.map(|_| ())
-        }
+        "EnrolService.Renew" => enrol.renew(v1::RenewRequest { csr_der: tls::request("x")?.1 }).await.map(|_| ()),
         "EnrolService.Ping" => enrol.ping(v1::PingRequest::default()).await.map(|_| ()),
         "IngestService.Stream" => stream(channel, "good").await,
         other => bail!("the call {other} is new: say here what a stranger must not do with it"),
@@ -238,10 +236,14 @@ fn an_agent_speaks_for_itself_alone() -> Result<()> {
         }
         // Nor does the local socket know an agent that has a key: it could be anybody here.
         let channel = tls::unix(&scene.collector.folder.join("data/agent.sock")).await?;
-        let said = stream(channel, "good").await.err().context("the socket lets somebody speak as an enrolled agent")?;
+        let said =
+            stream(channel, "good").await.err().context("the socket lets somebody speak as an enrolled agent")?;
         ensure!(said.code() == Code::PermissionDenied, "{said:?}");
         let lines = super::audit(&scene.collector.client())?;
-        ensure!(lines.iter().any(|line| line.result.starts_with("denied") && line.who.contains("good")), "on record: {lines:?}");
+        ensure!(
+            lines.iter().any(|line| line.result.starts_with("denied") && line.who.contains("good")),
+            "on record: {lines:?}"
+        );
         Ok(())
     })
 }
@@ -276,7 +278,8 @@ fn a_join_token_does_what_it_says_and_no_more() -> Result<()> {
         ensure!(join(&two.secret, "e").await?.as_deref() == Some("token_revoked"));
         // Whoever has not the secret learns nothing about the token.
         let mut guess = once.clone();
-        let at = guess.find('.').and_then(|at| guess[at + 1..].find('.').map(|next| at + next + 2)).context("a token")?;
+        let at =
+            guess.find('.').and_then(|at| guess[at + 1..].find('.').map(|next| at + next + 2)).context("a token")?;
         let other = if &guess[at..=at] == "A" { "B" } else { "A" };
         guess.replace_range(at..=at, other);
         ensure!(join(&guess, "f").await?.as_deref() == Some("not_accepted"));
@@ -290,7 +293,9 @@ fn a_join_token_does_what_it_says_and_no_more() -> Result<()> {
 fn who_does_not_speak_tls_is_not_answered() -> Result<()> {
     let folder = tempfile::tempdir()?;
     let collector = Collector::start(folder.path(), &[])?;
-    for said in [&b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"] {
+    for said in
+        [&b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n"[..], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"]
+    {
         let mut stream = TcpStream::connect(("127.0.0.1", collector.grpc))?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.write_all(said)?;

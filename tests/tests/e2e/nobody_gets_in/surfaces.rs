@@ -50,7 +50,8 @@ impl Scene {
     pub(super) fn set(collector: &Collector) -> Result<Scene> {
         let admin = collector.client();
         let wanted = serde_json::json!({ "name": "t-victim", "role": "viewer", "ttl": "1h" });
-        let join = NewJoinToken { ttl: "1h".to_owned(), uses: 1, labels: Default::default(), cidrs: Vec::new(), agent: None };
+        let join =
+            NewJoinToken { ttl: "1h".to_owned(), uses: 1, labels: Default::default(), cidrs: Vec::new(), agent: None };
         admin.post("/users", &serde_json::json!({ "name": "victim", "role": "viewer" }))?;
         let snooze = serde_json::json!({ "scope": "host/web1", "for": "2h", "reason": "work" });
         admin.post("/snoozes", &snooze)?;
@@ -94,43 +95,73 @@ type Probes<'a> = ((String, &'a str), (String, &'a str), u16);
 
 /// Harmful, harmless, and what the harmless is answered.
 fn api(key: &str, scene: &Scene) -> Result<Probes<'static>> {
-    let Scene { api_token, join_token, incident, item } = scene;
+    let Scene { incident, item, .. } = scene;
     let same = |path: String, status: u16| ((path.clone(), ""), (path, ""), status);
     let read = |path: &str, status: u16| same(path.to_owned(), status);
     let act = |harmful: String, harmless: &str, body: &'static str, status: u16| {
         ((harmful, body), (harmless.to_owned(), body), status)
     };
-    let key64 = "0".repeat(64);
     Ok(match key {
-        "GET /status" | "GET /agents" | "GET /incidents" | "GET /snoozes" | "GET /notify/channels" | "GET /doctor"
-        | "GET /join-tokens" | "GET /agents/pending" | "GET /agents/keys" | "GET /ca" | "GET /users" | "GET /tokens"
-        | "GET /audit" | "GET /audit/verify" | "GET /whoami" | "GET /openapi.json" => {
-            read(key.trim_start_matches("GET "), 200)
-        }
+        "GET /status"
+        | "GET /agents"
+        | "GET /incidents"
+        | "GET /snoozes"
+        | "GET /notify/channels"
+        | "GET /doctor"
+        | "GET /join-tokens"
+        | "GET /agents/pending"
+        | "GET /agents/keys"
+        | "GET /ca"
+        | "GET /users"
+        | "GET /tokens"
+        | "GET /audit"
+        | "GET /audit/verify"
+        | "GET /whoami"
+        | "GET /openapi.json" => read(key.trim_start_matches("GET "), 200),
         "GET /incidents/{n}" => same(format!("/incidents/{incident}"), 200),
         "GET /query" => read("/query?selector=e2e_value", 200),
         "GET /explain" => same(format!("/explain?item={}", e2e::client::percent(item)), 200),
         "POST /rules/check" => act("/rules/check".to_owned(), "/rules/check", r#"{"files":{"a.yaml":""}}"#, 200),
-        "POST /agents/{id}/retire" => act("/agents/web1/retire".to_owned(), "/agents/none/retire", r#"{"reason":"r"}"#, 404),
+        "POST /agents/{id}/retire" => {
+            act("/agents/web1/retire".to_owned(), "/agents/none/retire", r#"{"reason":"r"}"#, 404)
+        }
         "POST /incidents/{n}/ack" => act(format!("/incidents/{incident}/ack"), "/incidents/999/ack", "{}", 404),
         "POST /incidents/{n}/assign" => {
             act(format!("/incidents/{incident}/assign"), "/incidents/999/assign", r#"{"assignee":"m"}"#, 404)
         }
-        "POST /incidents/{n}/note" => act(format!("/incidents/{incident}/note"), "/incidents/999/note", r#"{"text":"m"}"#, 404),
+        "POST /incidents/{n}/note" => {
+            act(format!("/incidents/{incident}/note"), "/incidents/999/note", r#"{"text":"m"}"#, 404)
+        }
         "POST /incidents/{n}/close" => {
             act(format!("/incidents/{incident}/close"), "/incidents/999/close", r#"{"text":"m","label":"false"}"#, 404)
         }
         "POST /snoozes" => {
             let body = r#"{"scope":"host/web1","for":"1h","reason":"r"}"#;
-            (("/snoozes".to_owned(), body), ("/snoozes".to_owned(), r#"{"scope":"host/web1","for":"1","reason":"r"}"#), 400)
+            (
+                ("/snoozes".to_owned(), body),
+                ("/snoozes".to_owned(), r#"{"scope":"host/web1","for":"1","reason":"r"}"#),
+                400,
+            )
         }
         "DELETE /snoozes/{id}" => act("/snoozes/1".to_owned(), "/snoozes/999", r#"{"reason":"r"}"#, 404),
         "POST /reload" => act("/reload".to_owned(), "/reload", "{}", 200),
         "POST /notify/test/{channel}" => act("/notify/test/hook".to_owned(), "/notify/test/none", "{}", 404),
-        "POST /join-tokens" => {
-            (("/join-tokens".to_owned(), "{}"), ("/join-tokens".to_owned(), r#"{"ttl":"1"}"#), 400)
+        _ => return letting_in(key, scene),
+    })
+}
+
+/// As [`api`], for what lets people and agents in.
+fn letting_in(key: &str, scene: &Scene) -> Result<Probes<'static>> {
+    let Scene { api_token, join_token, .. } = scene;
+    let act = |harmful: String, harmless: &str, body: &'static str, status: u16| {
+        ((harmful, body), (harmless.to_owned(), body), status)
+    };
+    let key64 = "0".repeat(64);
+    Ok(match key {
+        "POST /join-tokens" => (("/join-tokens".to_owned(), "{}"), ("/join-tokens".to_owned(), r#"{"ttl":"1"}"#), 400),
+        "DELETE /join-tokens/{id}" => {
+            ((format!("/join-tokens/{join_token}"), ""), ("/join-tokens/none".to_owned(), ""), 404)
         }
-        "DELETE /join-tokens/{id}" => ((format!("/join-tokens/{join_token}"), ""), ("/join-tokens/none".to_owned(), ""), 404),
         "POST /agents/pending/{fingerprint}/approve" => {
             let path = format!("/agents/pending/{key64}/approve");
             ((path.clone(), "{}"), (path, "{}"), 404)
@@ -141,7 +172,9 @@ fn api(key: &str, scene: &Scene) -> Result<Probes<'static>> {
         }
         "POST /agents/{id}/revoke" => act("/agents/web1/revoke".to_owned(), "/agents/none/revoke", "{}", 404),
         "POST /ca/rotate" => act("/ca/rotate".to_owned(), "/ca/rotate", r#"{"no":1}"#, 400),
-        "POST /login" => act("/login".to_owned(), "/login", r#"{"name":"victim","password":"not this one at all"}"#, 401),
+        "POST /login" => {
+            act("/login".to_owned(), "/login", r#"{"name":"victim","password":"not this one at all"}"#, 401)
+        }
         "POST /logout" => act("/logout".to_owned(), "/logout", r#"{"no":1}"#, 400),
         "POST /password" => act("/password".to_owned(), "/password", r#"{"no":1}"#, 400),
         "POST /users" => {
@@ -159,7 +192,9 @@ fn api(key: &str, scene: &Scene) -> Result<Probes<'static>> {
             r#"{"new":"seven lanterns under the quiet bridge"}"#,
             404,
         ),
-        "POST /users/{name}/login-link" => act("/users/victim/login-link".to_owned(), "/users/none/login-link", "{}", 404),
+        "POST /users/{name}/login-link" => {
+            act("/users/victim/login-link".to_owned(), "/users/none/login-link", "{}", 404)
+        }
         "POST /tokens" => {
             let body = r#"{"name":"mallory","role":"admin"}"#;
             (("/tokens".to_owned(), body), ("/tokens".to_owned(), r#"{"name":"x"}"#), 400)
@@ -172,9 +207,8 @@ fn api(key: &str, scene: &Scene) -> Result<Probes<'static>> {
 fn beside(key: &str, scene: &Scene) -> Result<Probes<'static>> {
     let same = |path: String, status: u16| ((path.clone(), ""), (path, ""), status);
     Ok(match key {
-        "GET /" | "GET /login" | "GET /style.css" | "GET /-/healthy" | "GET /-/ready" | "GET /metrics" | "GET /password" => {
-            same(key.trim_start_matches("GET ").to_owned(), 200)
-        }
+        "GET /" | "GET /login" | "GET /style.css" | "GET /-/healthy" | "GET /-/ready" | "GET /metrics"
+        | "GET /password" => same(key.trim_start_matches("GET ").to_owned(), 200),
         "GET /incidents/{n}" => same(format!("/incidents/{}", scene.incident), 200),
         "GET /items" => same(format!("/items?id={}", e2e::client::percent(&scene.item)), 200),
         // Forms: refused without a proof of origin; with one they are tested by the login.
