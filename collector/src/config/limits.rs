@@ -15,6 +15,7 @@ const SPAN_MAX: Millis = Millis::from_mins(7 * 24 * 60);
 #[serde(deny_unknown_fields, default)]
 pub(super) struct RawAgents {
     connections: Option<u64>,
+    connections_per_agent: Option<u64>,
     strangers: Option<u64>,
     strangers_per_address: Option<u64>,
     handshake: Option<String>,
@@ -53,6 +54,12 @@ pub(super) fn agent_limits(raw: &RawAgents, check: &Check<'_>) -> Result<ingest:
     let per_minute = u64::from(normal.enrolments_per_minute);
     Ok(ingest::Limits {
         connections: wide(n("limits.agents.connections", raw.connections, normal.connections, 65_536)?),
+        connections_per_agent: wide(n(
+            "limits.agents.connections_per_agent",
+            raw.connections_per_agent,
+            normal.connections_per_agent,
+            1024,
+        )?),
         strangers: wide(n("limits.agents.strangers", raw.strangers, normal.strangers, 65_536)?),
         strangers_per_address: wide(n(
             "limits.agents.strangers_per_address",

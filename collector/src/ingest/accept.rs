@@ -3,7 +3,7 @@
 //! ```text
 //! TCP  ─▶ a stranger's place ─▶ TLS handshake (deadline) ─▶ identity ─▶ a member's place ─▶ HTTP/2
 //!                                                       └─▶ none: may enrol, stays a stranger
-//! Unix ─▶ a place of its own ─▶ account of the peer, allowed or closed ─▶ HTTP/2
+//! Unix ─▶ account of the peer ─▶ a place of its own ─▶ HTTP/2; one that may not is told so
 //! ```
 //!
 //! tonic's own loop has a backlog of 128, shakes hands one after the other and keeps
@@ -12,7 +12,7 @@
 
 use super::connection::{Connection, Place, Transport};
 use super::limits::Limits;
-use super::peer::{Peer, Who};
+use super::peer::{NotAllowed, Peer, Who};
 use super::places::{Places, Stranger};
 use crate::handle::Handle;
 use crate::tls::Tls;
@@ -37,6 +37,8 @@ use tokio_rustls::TlsAcceptor;
 const BACKLOG: i32 = 4096;
 /// Connections at a time on the Unix socket.
 const LOCAL_MAX: usize = 256;
+/// Of accounts that may not use it, and are told so.
+const UNWANTED_MAX: usize = 8;
 /// Accepted connections that tonic has not taken.
 const WAITING_MAX: usize = 64;
 /// After an error of accept (no descriptors left): wait, then go on.
@@ -140,6 +142,7 @@ struct Line {
     limits: Limits,
     places: Arc<Places>,
     locals: Arc<Semaphore>,
+    unwanted: Arc<Semaphore>,
     local_agents: Vec<u32>,
     handle: Handle,
     accepted: mpsc::Sender<Connection>,
@@ -150,9 +153,9 @@ pub(crate) fn run(doors: Doors, handle: Handle, mut stopping: watch::Receiver<bo
     let (accepted, receiver) = mpsc::channel(WAITING_MAX);
     let Doors { tcp, local, local_agents, tls, limits } = doors;
     let config = tls.agents_config(Arc::new(Keys(handle.clone())));
-    let places = Places::new(limits.connections, limits.strangers, limits.strangers_per_address);
-    let locals = Arc::new(Semaphore::new(LOCAL_MAX));
-    let line = Arc::new(Line { tls, config, limits, places, locals, local_agents, handle, accepted });
+    let places = Places::new(&limits);
+    let (locals, unwanted) = (Arc::new(Semaphore::new(LOCAL_MAX)), Arc::new(Semaphore::new(UNWANTED_MAX)));
+    let line = Arc::new(Line { tls, config, limits, places, locals, unwanted, local_agents, handle, accepted });
     tokio::spawn(async move {
         loop {
             let failed = tokio::select! {
@@ -208,10 +211,10 @@ impl Line {
         };
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| Shown::of(chain.first()?));
         let who = shown.map_or(Who::Nobody, Who::Key);
-        let place = match (who, self.places.member()) {
-            (Who::Key(_), Some(place)) => Place::Member { _place: place },
-            (Who::Key(_), None) => return refused(),
-            _ => Place::Stranger(place),
+        let place = match shown.map(|shown| self.places.member(shown.key)) {
+            Some(Some(place)) => Place::Member { _place: place },
+            Some(None) => return refused(),
+            None => Place::Stranger(place),
         };
         let peer = Peer::new(who, Some(address.ip()));
         self.pass(Connection::new(Transport::Tls(Box::new(stream)), place, peer, &self.limits)).await;
@@ -244,14 +247,20 @@ impl Line {
     }
 
     fn over_socket(self: &Arc<Self>, stream: UnixStream) {
-        let Ok(place) = Arc::clone(&self.locals).try_acquire_owned() else { return refused() };
         let Ok(uid) = stream.peer_cred().map(|peer| peer.uid()) else { return refused() };
-        let peer = Peer::new(Who::Local { uid }, None);
         let own = rustix::process::geteuid().as_raw();
-        if uid != 0 && uid != own && !self.local_agents.contains(&uid) {
-            self.denied(&peer, String::new(), format!("user id {uid} is not in local_agents.uids"));
-            return refused();
+        let is_allowed = uid == 0 || uid == own || self.local_agents.contains(&uid);
+        let (who, places) = if is_allowed {
+            (Who::Local { uid }, &self.locals)
+        } else {
+            // It is told why; it cannot take the place of one that may.
+            (Who::Account { uid }, &self.unwanted)
+        };
+        let peer = Peer::new(who, None);
+        if !is_allowed {
+            self.denied(&peer, String::new(), NotAllowed::Account(uid).to_string());
         }
+        let Ok(place) = Arc::clone(places).try_acquire_owned() else { return refused() };
         let place = Place::Local { _place: place };
         let connection = Connection::new(Transport::Local(stream), place, peer, &self.limits);
         let line = Arc::clone(self);

@@ -10,6 +10,10 @@ pub struct Limits {
     /// once (`signalbox_connections_refused_total`). The Unix socket has places of
     /// its own.
     pub connections: usize,
+    /// Of these by one key; more are closed at once
+    /// (`signalbox_connections_refused_total`). A host that was reset has some that
+    /// nobody has found dead yet.
+    pub connections_per_agent: usize,
     /// Connections in a handshake, or without an identity; when one more comes, the
     /// oldest of them is closed (`signalbox_strangers_closed_total`).
     pub strangers: usize,
@@ -43,6 +47,7 @@ impl Default for Limits {
     fn default() -> Limits {
         Limits {
             connections: 4096,
+            connections_per_agent: 8,
             strangers: 1024,
             strangers_per_address: 64,
             handshake: Duration::from_secs(10),

@@ -33,7 +33,7 @@ use crate::tls::Tls;
 use crate::writer::inbox::Inbox;
 use connection::Connection;
 use enrol::Enrol;
-use peer::Peer;
+use peer::{NotAllowed, Peer, Who};
 use session::Session;
 use signalbox_proto::clock::Clock;
 use signalbox_proto::wire::v1::enrol_service_server::EnrolServiceServer;
@@ -68,11 +68,17 @@ pub struct Ingest {
     stopping: watch::Receiver<bool>,
 }
 
-/// Who calls. Every connection of ours says so.
+/// Who calls. Every connection of ours says so; an account that may not use the
+/// socket gets no further.
 fn peer_of<T>(request: &Request<T>) -> Result<Peer, Status> {
     let peer = request.extensions().get::<Peer>().cloned();
     let peer = peer.ok_or_else(|| Status::internal("the connection does not say whose it is"))?;
     peer.has_called();
+    if let Who::Account { uid } = peer.who {
+        let status = enrol::not_allowed(&NotAllowed::Account(uid));
+        count(&status);
+        return Err(status);
+    }
     Ok(peer)
 }
 

@@ -26,6 +26,11 @@ pub enum Who {
         /// User id of the process that connected.
         uid: u32,
     },
+    /// By its account on this host, which may do nothing here.
+    Account {
+        /// User id of the process that connected.
+        uid: u32,
+    },
     /// Not at all: TLS without a certificate.
     Nobody,
 }
@@ -35,6 +40,8 @@ pub enum Who {
 pub enum NotAllowed {
     /// There is no identity: join first.
     NoIdentity,
+    /// The account may not use the socket.
+    Account(u32),
     /// The certificate's time is over: renew first.
     Expired,
     /// The key was revoked or replaced.
@@ -59,6 +66,9 @@ impl fmt::Display for NotAllowed {
         match self {
             NotAllowed::NoIdentity => {
                 f.write_str("an agent must have an identity: run signalbox-agent join with a token of this collector")
+            }
+            NotAllowed::Account(uid) => {
+                write!(f, "user id {uid} may not use this socket: add it to local_agents.uids in collector.yaml")
             }
             NotAllowed::Expired => f.write_str("the certificate has expired: only its renewal is served"),
             NotAllowed::Revoked => f.write_str("the agent's key does not count any more: it must join again"),
@@ -140,6 +150,7 @@ impl Peer {
         }
         match self.who {
             Who::Nobody => Err(NotAllowed::NoIdentity),
+            Who::Account { uid } => Err(NotAllowed::Account(uid)),
             Who::Local { .. } if access.is_enrolled(claimed) => Err(NotAllowed::Enrolled(claimed.clone())),
             Who::Local { .. } => Ok(()),
             Who::Key(shown) => {
@@ -169,7 +180,7 @@ impl Peer {
             Who::Key(_) => {
                 self.agent(access).map_or_else(|_| Principal::nobody(), |(agent, _)| Principal::agent(&agent))
             }
-            Who::Local { .. } | Who::Nobody => Principal::nobody(),
+            Who::Local { .. } | Who::Account { .. } | Who::Nobody => Principal::nobody(),
         };
         Caller::new(principal, self.to_string())
     }
@@ -188,7 +199,7 @@ impl fmt::Display for Peer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.ip, self.who) {
             (Some(ip), _) => write!(f, "{ip}"),
-            (None, Who::Local { uid }) => write!(f, "unix:uid={uid}"),
+            (None, Who::Local { uid } | Who::Account { uid }) => write!(f, "unix:uid={uid}"),
             (None, _) => f.write_str("-"),
         }
     }

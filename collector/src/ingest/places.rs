@@ -9,7 +9,10 @@
 //! agent, and cannot keep each other out: an honest agent needs milliseconds, so
 //! what is old among strangers is not one.
 
+use super::limits::Limits;
+use signalbox_proto::join::Fingerprint;
 use std::collections::{BTreeMap, HashMap};
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
@@ -18,6 +21,7 @@ use tokio::sync::oneshot;
 #[derive(Debug)]
 pub(super) struct Places {
     members_max: usize,
+    per_agent_max: usize,
     strangers_max: usize,
     per_address_max: usize,
     held: Mutex<Held>,
@@ -30,6 +34,7 @@ struct Held {
     /// The first is the oldest. Dropping what tells it to go tells it.
     strangers: BTreeMap<u64, oneshot::Sender<()>>,
     by_address: HashMap<IpAddr, usize>,
+    by_key: HashMap<Fingerprint, usize>,
 }
 
 /// A stranger's place; given back when it is dropped.
@@ -46,11 +51,18 @@ pub(super) struct Stranger {
 #[derive(Debug)]
 pub(super) struct Member {
     places: Arc<Places>,
+    key: Fingerprint,
 }
 
 impl Places {
-    pub(super) fn new(members_max: usize, strangers_max: usize, per_address_max: usize) -> Arc<Places> {
-        Arc::new(Places { members_max, strangers_max, per_address_max, held: Mutex::default() })
+    pub(super) fn new(limits: &Limits) -> Arc<Places> {
+        Arc::new(Places {
+            members_max: limits.connections,
+            per_agent_max: limits.connections_per_agent,
+            strangers_max: limits.strangers,
+            per_address_max: limits.strangers_per_address,
+            held: Mutex::default(),
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, Held> {
@@ -75,14 +87,16 @@ impl Places {
         Some(Stranger { places: Arc::clone(self), no, address, go })
     }
 
-    /// A place for somebody who is known; none when all are taken.
-    pub(super) fn member(self: &Arc<Self>) -> Option<Member> {
+    /// A place for the holder of a key; none when all are taken, or too many by it.
+    pub(super) fn member(self: &Arc<Self>, key: Fingerprint) -> Option<Member> {
         let mut held = self.lock();
-        if held.n_members >= self.members_max {
+        let n_own = held.by_key.get(&key).copied().unwrap_or(0);
+        if held.n_members >= self.members_max || n_own >= self.per_agent_max {
             return None;
         }
         held.n_members += 1;
-        Some(Member { places: Arc::clone(self) })
+        held.by_key.insert(key, n_own + 1);
+        Some(Member { places: Arc::clone(self), key })
     }
 }
 
@@ -90,24 +104,44 @@ impl Drop for Stranger {
     fn drop(&mut self) {
         let mut held = self.places.lock();
         let _gone = held.strangers.remove(&self.no);
-        if let Some(n_own) = held.by_address.get_mut(&self.address) {
-            *n_own -= 1;
-            if *n_own == 0 {
-                held.by_address.remove(&self.address);
-            }
+        give_back(&mut held.by_address, &self.address);
+    }
+}
+
+fn give_back<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(n_own) = counts.get_mut(key) {
+        *n_own -= 1;
+        if *n_own == 0 {
+            counts.remove(key);
         }
     }
 }
 
 impl Drop for Member {
     fn drop(&mut self) {
-        self.places.lock().n_members -= 1;
+        let mut held = self.places.lock();
+        held.n_members -= 1;
+        give_back(&mut held.by_key, &self.key);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn places(connections: usize, strangers: usize, strangers_per_address: usize) -> Arc<Places> {
+        Places::new(&Limits {
+            connections,
+            strangers,
+            strangers_per_address,
+            connections_per_agent: 2,
+            ..Limits::default()
+        })
+    }
+
+    fn key(n: u8) -> Fingerprint {
+        Fingerprint([n; 32])
+    }
 
     const NEAR: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
@@ -117,7 +151,7 @@ mod tests {
 
     #[test]
     fn one_address_has_so_many_places_and_not_one_more_until_one_is_given_back() {
-        let places = Places::new(1, 100, 3);
+        let places = places(1, 100, 3);
         let mut held: Vec<Stranger> = (0..3).map(|_| places.stranger(far(1)).unwrap()).collect();
         assert!(places.stranger(far(1)).is_none());
         assert!(places.stranger(far(2)).is_some());
@@ -131,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_oldest_stranger_makes_room_and_no_other() {
-        let places = Places::new(1, 2, 64);
+        let places = places(1, 2, 64);
         let mut first = places.stranger(NEAR).unwrap();
         let mut second = places.stranger(NEAR).unwrap();
         assert!(first.go.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
@@ -147,11 +181,23 @@ mod tests {
 
     #[test]
     fn strangers_take_no_place_of_a_member() {
-        let places = Places::new(2, 2, 64);
+        let places = places(2, 2, 64);
         let _strangers: Vec<_> = (0..9).map(|_| places.stranger(NEAR).unwrap()).collect();
-        let members: Vec<_> = (0..2).map(|_| places.member().unwrap()).collect();
-        assert!(places.member().is_none());
+        let members: Vec<_> = (0..2).map(|n| places.member(key(n)).unwrap()).collect();
+        assert!(places.member(key(2)).is_none());
         drop(members);
-        assert!(places.member().is_some());
+        assert!(places.member(key(2)).is_some());
+    }
+
+    #[test]
+    fn one_agent_has_so_many_connections_and_not_one_more() {
+        let places = places(100, 2, 64);
+        let mut own: Vec<_> = (0..2).map(|_| places.member(key(1)).unwrap()).collect();
+        assert!(places.member(key(1)).is_none());
+        assert!(places.member(key(2)).is_some());
+        own.pop();
+        assert!(places.member(key(1)).is_some());
+        drop(own);
+        assert!(places.lock().by_key.is_empty());
     }
 }

@@ -64,6 +64,7 @@ impl Session {
         let access = self.shared.access();
         let known = match self.peer.who {
             Who::Nobody => Err(NotAllowed::NoIdentity),
+            Who::Account { uid } => Err(NotAllowed::Account(uid)),
             Who::Local { .. } => Ok(()),
             Who::Key(shown) => self
                 .peer

@@ -1,5 +1,7 @@
 //! A collector's agents' door over loopback, with the real writer behind it.
 
+use super::connection::{Connection, Place, Transport};
+use super::peer::{Peer, Who};
 use super::{Ground, Limits, accept};
 use crate::handle::Handle;
 use crate::shared::Shared;
@@ -9,7 +11,7 @@ use crate::store::tail::TailRecord;
 use crate::telemetry::Telemetry;
 use crate::tls::testing::{NOW, request};
 use crate::tls::{Settings, Tls};
-use crate::writer::inbox::inbox;
+use crate::writer::inbox::{Inbox, inbox};
 use crate::writer::seal::Sealer;
 use crate::writer::{self, Writer};
 use rcgen::KeyPair;
@@ -29,7 +31,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::net::{TcpStream, UnixStream};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio_rustls::TlsConnector;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -45,7 +47,8 @@ pub(super) struct Rig {
     pub(super) tls: Arc<Tls>,
     pub(super) address: SocketAddr,
     pub(super) socket: PathBuf,
-    _stop: watch::Sender<bool>,
+    inbox: Inbox,
+    stop: watch::Sender<bool>,
     _folder: TempDir,
 }
 
@@ -86,13 +89,13 @@ impl Rig {
         let ground = Ground {
             shared: Arc::clone(&shared),
             handle: handle.clone(),
-            inbox,
+            inbox: inbox.clone(),
             tls: Arc::clone(&tls),
             clock: clock.clone(),
             limits,
         };
         tokio::spawn(super::serve(ground, connections, stopping));
-        Rig { clock, shared, handle, tls, address, socket, _stop: stop, _folder: folder }
+        Rig { clock, shared, handle, tls, address, socket, inbox, stop, _folder: folder }
     }
 
     pub(super) async fn act(&self, act: AccessAct) -> Granted {
@@ -145,6 +148,36 @@ impl Rig {
         let connect = move |_: Uri| {
             let path = path.clone();
             async move { UnixStream::connect(path).await.map(hyper_util::rt::TokioIo::new) }
+        };
+        Endpoint::from_static("http://localhost").connect_with_connector(tower::service_fn(connect)).await.unwrap()
+    }
+
+    /// Over a Unix socket whose other end is known as `who`.
+    pub(super) async fn known_as(&self, who: Who, limits: Limits) -> Channel {
+        let (near, far) = UnixStream::pair().unwrap();
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let peer = Peer::new(who, None);
+        let connection = Connection::new(Transport::Local(near), Place::Local { _place: place }, peer, &limits);
+        let (connections, receiver) = mpsc::channel(1);
+        connections.send(connection).await.unwrap();
+        let ground = Ground {
+            shared: Arc::clone(&self.shared),
+            handle: self.handle.clone(),
+            inbox: self.inbox.clone(),
+            tls: Arc::clone(&self.tls),
+            clock: self.clock.clone(),
+            limits,
+        };
+        let served = super::serve(ground, receiver, self.stop.subscribe());
+        tokio::spawn(async move {
+            // Without a sender the server would end.
+            let _open = connections;
+            served.await
+        });
+        let mut far = Some(far);
+        let connect = move |_: Uri| {
+            let far = far.take().ok_or_else(|| std::io::Error::other("there is one"));
+            async move { far.map(hyper_util::rt::TokioIo::new) }
         };
         Endpoint::from_static("http://localhost").connect_with_connector(tower::service_fn(connect)).await.unwrap()
     }

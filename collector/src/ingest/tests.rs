@@ -355,3 +355,55 @@ async fn a_connection_that_is_old_ends_its_stream_and_a_new_one_is_served() {
     assert!(ended.message().contains("dial again"), "{ended}");
     assert!(Speaker::open(rig.channel(Some(&web1)).await.unwrap(), "web1", "boot", &[]).await.is_ok());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_may_not_use_the_socket_is_told_so_and_served_nothing() {
+    let rig = Rig::new();
+    let channel = rig.known_as(Who::Account { uid: 4711 }, Limits::default()).await;
+    let status = Speaker::open(channel.clone(), "near", "boot", &[]).await.err().unwrap();
+    assert_eq!(status.code(), Code::PermissionDenied);
+    assert!(status.message().contains("4711") && status.message().contains("local_agents.uids"), "{status}");
+    rig.token("t", 1, &[]).await;
+    let mut client = v1::enrol_service_client::EnrolServiceClient::new(channel);
+    assert_eq!(client.ping(v1::PingRequest::default()).await.unwrap_err().code(), Code::PermissionDenied);
+    let join = client.join(rig.join("t", "near", &new_key(), &[])).await.unwrap_err();
+    assert_eq!(join.code(), Code::PermissionDenied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn headers_up_to_the_limit_are_read_and_more_are_refused() {
+    let rig = Rig::new();
+    let limits = Limits { header_bytes: 4096, ..Limits::default() };
+    for (n_bytes, is_good) in [(3_000, true), (4_096, false)] {
+        let channel = rig.known_as(Who::Local { uid: 0 }, limits).await;
+        let mut client = v1::enrol_service_client::EnrolServiceClient::new(channel);
+        let mut request = Request::new(v1::PingRequest::default());
+        request.metadata_mut().insert("x-much", "x".repeat(n_bytes).parse().unwrap());
+        assert_eq!(client.ping(request).await.is_ok(), is_good, "{n_bytes}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_has_so_many_streams_and_one_more_waits_for_the_end_of_another() {
+    let rig = Rig::new();
+    let limits = Limits { streams: 2, ..Limits::default() };
+    let channel = rig.known_as(Who::Local { uid: 0 }, limits).await;
+    let first = Speaker::open(channel.clone(), "a", "boot", &[]).await.unwrap();
+    let _second = Speaker::open(channel.clone(), "b", "boot", &[]).await.unwrap();
+    let mut third = std::pin::pin!(Speaker::open(channel, "c", "boot", &[]));
+    assert!(tokio::time::timeout(Duration::from_millis(200), third.as_mut()).await.is_err());
+    drop(first);
+    assert!(third.await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_takes_nothing_is_let_go() {
+    use super::connection::{Place, Transport};
+    let (near, _far) = tokio::net::UnixStream::pair().unwrap();
+    let place = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap();
+    let limits = Limits { slow_reader: Duration::from_millis(50), ..Limits::default() };
+    let peer = Peer::new(Who::Local { uid: 0 }, None);
+    let mut connection = Connection::new(Transport::Local(near), Place::Local { _place: place }, peer, &limits);
+    let error = connection.write_all(&vec![0; 64 << 20]).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
+}
