@@ -122,12 +122,14 @@ impl ServerCertificate {
         if names.contains(name) || authority.is_external() {
             return self.current();
         }
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = asked.get(name) {
-            return Arc::clone(known);
+        let asked = || self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = asked().get(name).cloned() {
+            return known;
         }
+        // Signed without the lock: handshakes for other names go on meanwhile.
         let names = names.into_iter().chain([name.to_owned()]).collect();
         let Ok(state) = sign(authority, &self.key, &self.signer, names, now) else { return self.current() };
+        let mut asked = asked();
         if asked.len() >= ASKED_MAX {
             metrics::counter!("signalbox_tls_names_forgotten_total").increment(1);
             asked.clear();

@@ -15,7 +15,7 @@ use super::Tls;
 use super::ca::{agent_uri, seconds};
 use super::csr::fingerprint_of;
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
@@ -92,40 +92,40 @@ impl Shown {
     }
 }
 
+/// Roots, and what verifies chains to them.
+type Against = (Vec<CertificateDer<'static>>, Arc<dyn ClientCertVerifier>);
+
 /// Verifies client certificates against the roots of the moment.
 #[derive(Debug)]
 pub struct Verifier {
     tls: Arc<Tls>,
     keys: Arc<dyn KeyTable>,
     provider: Arc<CryptoProvider>,
-    /// The roots that it was built from, and what verifies against them.
-    inner: RwLock<(Vec<CertificateDer<'static>>, Arc<dyn ClientCertVerifier>)>,
+    /// The roots that it was built from, and what verifies chains to them.
+    inner: RwLock<Option<Against>>,
 }
 
 impl Verifier {
     /// Over the roots of `tls` and a table of keys.
     pub fn new(tls: Arc<Tls>, keys: Arc<dyn KeyTable>) -> Verifier {
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let roots = tls.authority().roots();
-        let inner = RwLock::new((roots.clone(), against(roots, &provider)));
-        Verifier { tls, keys, provider, inner }
+        Verifier { tls, keys, provider: Arc::new(aws_lc_rs::default_provider()), inner: RwLock::default() }
     }
 
-    fn inner(&self) -> Arc<dyn ClientCertVerifier> {
+    fn inner(&self) -> Result<Arc<dyn ClientCertVerifier>, Error> {
         let roots = self.tls.authority().roots();
         let held = self.inner.read().unwrap_or_else(PoisonError::into_inner);
-        if held.0 == roots {
-            return Arc::clone(&held.1);
+        if let Some((_, inner)) = held.as_ref().filter(|(known, _)| *known == roots) {
+            return Ok(Arc::clone(inner));
         }
         drop(held);
-        let fresh = against(roots.clone(), &self.provider);
-        *self.inner.write().unwrap_or_else(PoisonError::into_inner) = (roots, Arc::clone(&fresh));
-        fresh
+        let fresh = against(roots.clone(), &self.provider)?;
+        *self.inner.write().unwrap_or_else(PoisonError::into_inner) = Some((roots, Arc::clone(&fresh)));
+        Ok(fresh)
     }
 
-    /// The chain is good; true when it is good but for its time.
+    /// The chain is good, but perhaps for its time.
     fn chain(&self, own: &CertificateDer<'_>, following: &[CertificateDer<'_>], now: UnixTime) -> Result<(), Error> {
-        let inner = self.inner();
+        let inner = self.inner()?;
         let expired = match inner.verify_client_cert(own, following, now) {
             Ok(_) => return Ok(()),
             Err(error) if is_expired(&error) => error,
@@ -146,13 +146,16 @@ fn is_expired(error: &Error) -> bool {
     matches!(error, Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }))
 }
 
-/// What verifies against these roots.
-fn against(roots: Vec<CertificateDer<'static>>, provider: &Arc<CryptoProvider>) -> Arc<dyn ClientCertVerifier> {
+/// What verifies chains to these roots.
+fn against(
+    roots: Vec<CertificateDer<'static>>,
+    provider: &Arc<CryptoProvider>,
+) -> Result<Arc<dyn ClientCertVerifier>, Error> {
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(roots);
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(store), Arc::clone(provider));
-    // It fails on an empty store only, and an authority always has its own root.
-    builder.clear_root_hint_subjects().build().unwrap_or_else(|_| WebPkiClientVerifier::no_client_auth())
+    let built = builder.clear_root_hint_subjects().build();
+    built.map_err(|error| Error::General(format!("no client can be verified: {error}")))
 }
 
 /// True when a certificate's one URI is this.
@@ -206,7 +209,7 @@ impl ClientCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner().verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn verify_tls13_signature(
@@ -215,11 +218,11 @@ impl ClientCertVerifier for Verifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.inner().verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.provider.signature_verification_algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.inner().supported_verify_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
