@@ -9,8 +9,8 @@
 use crate::config::{Config, LogFormat};
 use crate::handle::Handle;
 use crate::http;
-use crate::ingest::accept::{self, ListenError};
-use crate::ingest::{self, Ground};
+use crate::ingest::Ground;
+use crate::ingest::accept::ListenError;
 use crate::notify::Notifiers;
 use crate::notify::dispatch::Delivery;
 use crate::reload::{self, Checked};
@@ -244,11 +244,15 @@ async fn serve(
     tokio::spawn(doors::look_after(Arc::clone(&tls), Arc::clone(&shared)));
     tokio::spawn(retention::run(Arc::clone(&shared), inbox.clone(), limits));
     tokio::spawn(telemetry::report(Arc::clone(&shared), inbox.clone(), stopping.clone()));
-    let connections = accept::run(agents, handle.clone(), stopping.clone());
-    let (limits, inbox_of_agents) = (config.doors.agents, inbox.clone());
-    let ground =
-        Ground { shared: Arc::clone(&shared), handle: handle.clone(), inbox: inbox_of_agents, tls, clock, limits };
-    let agents = tokio::spawn(ingest::serve(ground, connections, stopping.clone()));
+    let ground = Ground {
+        shared: Arc::clone(&shared),
+        handle: handle.clone(),
+        inbox: inbox.clone(),
+        tls,
+        clock,
+        limits: config.doors.agents,
+    };
+    let agents = doors::agents(agents, ground, stopping.clone());
     shared.set_ready(true);
     doors::print_first_login(&handle, &config.external_url).await;
     tell_systemd(sd_notify::NotifyState::Ready);
@@ -258,7 +262,7 @@ async fn serve(
     shared.set_ready(false);
     tell_systemd(sd_notify::NotifyState::Stopping);
     let _nobody = stop.send(true);
-    let drained = tokio::time::timeout(DRAIN.std(), async {
+    let ended = async {
         let (_agents, _operators) = tokio::join!(agents, operators);
         match outcome {
             Some(outcome) => outcome,
@@ -267,8 +271,13 @@ async fn serve(
                 ended.await.unwrap_or(Ok(()))
             }
         }
-    });
-    match drained.await {
+    };
+    drained(ended).await
+}
+
+/// Waits for the end of everything, but not for ever.
+async fn drained(ended: impl Future<Output = Result<(), StoreError>>) -> Result<(), RunError> {
+    match tokio::time::timeout(DRAIN.std(), ended).await {
         Ok(outcome) => {
             tracing::info!("the collector stops; everything acknowledged is on the disk");
             outcome.map_err(RunError::Store)

@@ -4,7 +4,7 @@ use super::RunError;
 use crate::config::{Config, Doors};
 use crate::handle::Handle;
 use crate::http;
-use crate::ingest::accept;
+use crate::ingest::{self, Ground, accept};
 use crate::shared::{Problem, Shared};
 use crate::tls::{LOOK, Tls};
 use signalbox_proto::clock::Clock;
@@ -12,6 +12,7 @@ use std::io::Write;
 use std::sync::Arc;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 
 /// Addresses that are listened on.
 pub(super) struct Listeners {
@@ -83,6 +84,16 @@ pub(super) async fn operators(doors: http::Doors, router: axum::Router, mut stop
         let _gone = stopping.wait_for(|stop| *stop).await;
     };
     http::serve(doors, router, stopped).await;
+}
+
+/// Serves agents until the collector stops.
+pub(super) fn agents(
+    doors: accept::Doors,
+    ground: Ground,
+    stopping: watch::Receiver<bool>,
+) -> JoinHandle<Result<(), tonic::transport::Error>> {
+    let connections = accept::run(doors, ground.handle.clone(), stopping.clone());
+    tokio::spawn(ingest::serve(ground, connections, stopping))
 }
 
 /// Makes certificates again in time, ends rotations, and says what ends soon.
