@@ -14,8 +14,9 @@ use crate::answer::{Answer, Granted, Refused};
 use crate::audit::{AuditKey, AuditLine, Chain, Fault, Head, Words};
 use crate::denials::Denials;
 use crate::event::{AccessAct, AccessEvent};
-use crate::principal::authorize;
-use crate::rows::{self, RestoreError, Row, Table};
+use crate::permission::Permission;
+use crate::principal::{Denied, Principal, PrincipalKind, authorize};
+use crate::rows::{self, RestoreError, Row, Table, UserRow};
 use crate::tables::Tables;
 use crate::view::AccessView;
 use signalbox_proto::units::UnixMillis;
@@ -178,7 +179,7 @@ impl Access {
     }
 }
 
-/// True for what anybody on the network can try: its refusals are limited as
+/// True for what anybody on the network, or with any account, can try: its refusals are limited as
 /// denials are.
 fn is_cheap(act: &AccessAct) -> bool {
     matches!(
@@ -192,12 +193,27 @@ fn is_cheap(act: &AccessAct) -> bool {
             | AccessAct::Login { .. }
             | AccessAct::LoginToken(_)
             | AccessAct::EndSession { .. }
+            | AccessAct::SetPassword { .. }
     )
 }
 
 impl Work<'_> {
+    /// A request may have begun before its user was disabled or given another role:
+    /// what counts is the user as of now.
+    fn check_current(&self, principal: &Principal) -> Result<(), Refused> {
+        if principal.kind != PrincipalKind::User || !self.event.act.is_by_right() {
+            return Ok(());
+        }
+        let is_current = |row: &UserRow| !row.disabled && Some(row.role) == principal.role && row.scope == principal.scope;
+        match self.tables.users.get(&principal.name) {
+            Some(row) if is_current(row) => Ok(()),
+            _ => Err(Refused::Denied(Denied::Permission(Permission::OwnSession))),
+        }
+    }
+
     fn act(&mut self) -> Answer {
         let event = self.event;
+        self.check_current(&event.caller.principal)?;
         if let Some((permission, object)) = event.act.needs() {
             authorize(&event.caller.principal, permission, object.as_ref())?;
         }

@@ -247,7 +247,7 @@ pub enum AccessAct {
         /// Who.
         user: String,
     },
-    /// A new password; ends the user's other sessions. An admin may set anybody's,
+    /// A new password; ends the user's other sessions and tools' tokens. An admin may set anybody's,
     /// everybody their own.
     SetPassword {
         /// Whose.
@@ -428,6 +428,11 @@ impl AccessAct {
             | AccessAct::Record(_)
             | AccessAct::Sweep => None,
         }
+    }
+
+    /// True when the caller's rights are what allows it.
+    pub(crate) fn is_by_right(&self) -> bool {
+        self.needs().is_some() || matches!(self, AccessAct::SetPassword { .. } | AccessAct::RevokeApiToken { .. })
     }
 
     /// True when it leaves a line of the audit.

@@ -17,7 +17,7 @@ pub const JOIN_TOKEN_SHOWN: Millis = days(7);
 pub const CIDRS_MAX: usize = 64;
 /// Agents that wait for an admin's approval.
 pub const PENDING_MAX: usize = 1_000;
-/// Of these from one address.
+/// Of these that wait from one address, or one IPv6 network of 64 bits.
 pub const PENDING_PER_ADDRESS_MAX: usize = 50;
 /// How long they wait before they are forgotten.
 pub const PENDING_LIFE: Millis = days(7);

@@ -231,6 +231,7 @@ impl AccessView {
                 fingerprint: key.to_string(),
                 agent: row.agent.to_string(),
                 from: row.remote.map_or_else(String::new, |remote| remote.to_string()),
+                labels: map_of(&row.labels),
                 asked: row.asked,
                 expires: row.expires,
                 approved: row.state == PendingState::Approved,

@@ -402,3 +402,29 @@ fn only_who_manages_agents_lets_them_in_or_out() {
     }
     assert!(world.view().identities().is_empty());
 }
+
+#[test]
+fn an_ipv6_network_waits_as_one_address_and_rejected_agents_make_room() {
+    let mut world = World::new();
+    for n in 0..PENDING_PER_ADDRESS_MAX {
+        world.request(&format!("a{n}"), &format!("2001:db8::{n:x}")).unwrap();
+    }
+    assert_eq!(refusal(world.request("one-over", "2001:db8::ffff")), Refusal::TooMany);
+    world.admin(AccessAct::Reject { key: key("a0") }).unwrap();
+    assert!(matches!(world.request("instead", "2001:db8::ffff"), Ok(Granted::Waiting { .. })));
+    let mut world = World::new();
+    for n in 0..PENDING_MAX {
+        world.request(&format!("b{n}"), &format!("10.0.{}.{}", n / 256, n % 256)).unwrap();
+    }
+    assert_eq!(refusal(world.request("one-over", "192.0.2.5")), Refusal::TooMany);
+    world.admin(AccessAct::Reject { key: key("b7") }).unwrap();
+    assert!(matches!(world.request("instead", "192.0.2.5"), Ok(Granted::Waiting { .. })));
+}
+
+#[test]
+fn who_approves_sees_which_labels_a_waiting_agent_asks_for() {
+    let mut world = World::new();
+    world.request("web1", "192.0.2.5").unwrap();
+    let waiting = world.view().pending(world.at);
+    assert_eq!(waiting[0].labels, [("site".to_owned(), "lab".to_owned())].into());
+}

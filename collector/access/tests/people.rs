@@ -404,3 +404,53 @@ fn scopes_survive_a_restart_and_a_fault_in_one_names_the_remedy() {
     assert!(Scope::parse(&vec![r#"{a="b"}"#.to_owned(); 64]).is_ok());
     assert!(Scope::parse(&vec![r#"{a="b"}"#.to_owned(); 65]).is_err());
 }
+
+#[test]
+fn a_new_password_ends_the_tokens_that_the_old_one_made() {
+    let mut world = World::new();
+    world.user("ada", Role::Viewer);
+    world.by(&nobody(), AccessAct::LoginToken(user_token(&world, "t1"))).unwrap();
+    assert!(world.view().principal_of_token(&secret("t1"), world.at).is_some());
+    let ada = world.login("ada", "s1");
+    let set = AccessAct::SetPassword { user: "ada".to_owned(), hash: password("new"), verified: Some(password("ada")) };
+    world.by(&ada, set).unwrap();
+    assert!(world.view().principal_of_token(&secret("t1"), world.at).is_none(), "a thief may have made it");
+    assert!(world.last().after.contains("1 tokens ended"), "{}", world.last().after);
+}
+
+#[test]
+fn a_login_link_stands_for_the_old_password_only_just_after_it_was_used() {
+    for (span, is_in) in [(Millis(LOGIN_LINK_LIFE.0 - 1), true), (LOGIN_LINK_LIFE, false)] {
+        let mut world = World::new();
+        world.user("ada", Role::Viewer);
+        world.admin(AccessAct::CreateLoginLink { secret: secret("l"), user: "ada".to_owned() }).unwrap();
+        world.by(&nobody(), AccessAct::UseLoginLink { secret: secret("l"), session: secret("s") }).unwrap();
+        let ada = Caller::new(world.view().principal_of_session(&secret("s"), world.at).unwrap(), "192.0.2.1");
+        world.pass(span);
+        let set = AccessAct::SetPassword { user: "ada".to_owned(), hash: password("new"), verified: None };
+        assert_eq!(world.by(&ada, set).is_ok(), is_in);
+    }
+}
+
+#[test]
+fn a_request_that_began_before_its_user_lost_the_right_is_refused() {
+    let make = || AccessAct::CreateUser { name: "mallory".to_owned(), role: Role::Admin, scope: Scope::All };
+    let lost: [AccessAct; 3] = [
+        AccessAct::DisableUser { user: "ada".to_owned() },
+        AccessAct::SetRole { user: "ada".to_owned(), role: Role::Operator, scope: None },
+        AccessAct::SetRole {
+            user: "ada".to_owned(),
+            role: Role::Admin,
+            scope: Some(Scope::parse(&["{owner=\"dba\"}".to_owned()]).unwrap()),
+        },
+    ];
+    for act in lost {
+        let mut world = World::new();
+        world.user("ada", Role::Admin);
+        let ada = world.login("ada", "s1");
+        world.admin(act).unwrap();
+        assert!(matches!(world.by(&ada, make()), Err(Refused::Denied(_))), "a body may come late");
+        assert!(world.view().credential("mallory").is_none());
+        assert!(world.last().result.starts_with("denied"), "{}", world.last().result);
+    }
+}

@@ -200,6 +200,9 @@ pub struct PendingAgent {
     pub agent: String,
     /// Address from which it asked.
     pub from: String,
+    /// Labels that it asks for, and that approval lets it declare: scopes may hang on them.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
     /// When it asked.
     #[cfg_attr(feature = "api", schema(value_type = i64))]
     pub asked: UnixMillis,

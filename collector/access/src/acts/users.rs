@@ -6,7 +6,7 @@ use crate::answer::{Answer, Granted, Refused};
 use crate::event::PasswordHash;
 use crate::limits::{LOGIN_LINK_LIFE, LOGIN_LINKS_MAX, PASSWORD_HASH_MAX_BYTES, USERS_MAX};
 use crate::principal::Scope;
-use crate::rows::{LoginLinkRow, UserRow};
+use crate::rows::{LoginLinkRow, SessionRow, UserRow};
 use crate::secret::SecretHash;
 use signalbox_proto::api::Role;
 
@@ -74,7 +74,7 @@ impl Work<'_> {
     }
 
     /// An admin sets anybody's; everybody their own, with the old one. A session that
-    /// began with a login link is proof enough.
+    /// began with a login link just now is proof enough.
     pub(crate) fn set_password(&mut self, user: &str, hash: &PasswordHash, verified: Option<&PasswordHash>) -> Answer {
         let is_own = self.is_own(user);
         if !is_own {
@@ -84,7 +84,8 @@ impl Work<'_> {
             return invalid("a password is kept as argon2id in PHC form");
         }
         let session = self.event.caller.principal.session;
-        let by_link = session.and_then(|session| self.tables.sessions.get(&session)).is_some_and(|row| row.by_link);
+        let is_fresh = |row: &SessionRow| row.by_link && self.at < row.begun + LOGIN_LINK_LIFE;
+        let by_link = session.and_then(|session| self.tables.sessions.get(&session)).is_some_and(is_fresh);
         let row = self.user_mut(user)?;
         if row.disabled {
             return conflict(format!("user {user} is disabled"));
@@ -101,9 +102,11 @@ impl Work<'_> {
             session.by_link = false;
         }
         let n_ended = self.end_sessions_of(user, session.filter(|_| is_own));
+        // Whoever knew the old password may have made themselves a token with it.
+        let n_tokens = self.revoke_tokens_of(user);
         self.tables.login_links.remove_if(|_, link| link.user == user);
         self.before = before.to_owned();
-        self.after = format!("a new password; {n_ended} other sessions ended");
+        self.after = format!("a new password; {n_ended} other sessions and {n_tokens} tokens ended");
         done(format!("password of user {user} set"))
     }
 

@@ -78,6 +78,9 @@ pub fn pending(look: &Look, agents: &[PendingAgent]) -> String {
         let state = if agent.approved { "approved, not fetched yet" } else { "waits for approval" };
         out.push_str(&format!("{}  {state}\n", look.strong(&clean(&agent.agent))));
         push_wrapped(&mut out, look, 2, "from ", &format!("{}, {}", clean(&agent.from), dated(look.now, agent.asked)));
+        if !agent.labels.is_empty() {
+            push_wrapped(&mut out, look, 2, "labels ", &pairs(&agent.labels));
+        }
         // Never wrapped: it is compared digit by digit and copied whole.
         out.push_str(&format!("  key  {}\n", clean(&agent.fingerprint)));
     }
@@ -252,8 +255,10 @@ mod tests {
         let fingerprint = "ab".repeat(32);
         let agent =
             PendingAgent { fingerprint: fingerprint.clone(), agent: HOSTILE.to_owned(), ..PendingAgent::default() };
-        let text = pending(&look(40), &[agent]);
+        let labels = [("owner".to_owned(), HOSTILE.to_owned())].into();
+        let text = pending(&look(40), &[PendingAgent { labels, ..agent }]);
         assert!(text.contains(&fingerprint) && !text.contains('\u{1b}'), "{text}");
+        assert!(text.contains("labels owner=a\\u{1b}[2Jb"), "who approves sees what it lets the agent say: {text}");
         assert!(text.contains("signalbox agents approve KEY"));
     }
 
