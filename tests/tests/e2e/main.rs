@@ -20,3 +20,4 @@ mod record;
 mod red_light;
 mod restarts;
 mod safety;
+mod sockets;
