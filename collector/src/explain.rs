@@ -21,7 +21,7 @@ use signalbox_engine::explain::{
 };
 use signalbox_engine::rule::Ruleset;
 use signalbox_proto::api::{Explanation, Finding, Item, RulesReport};
-
+use signalbox_proto::names::Labels;
 use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::SeriesId as StoredId;
 use std::collections::{BTreeMap, BTreeSet};
@@ -204,8 +204,12 @@ fn samples(shared: &Shared, item: &Located, at: UnixMillis) -> Result<Vec<(UnixM
     Ok(points.into_iter().skip(skipped).map(|point| (point.time, point.value)).collect())
 }
 
-/// What files of rules would be found to be, against the series that exist.
-pub(crate) async fn check_rules(shared: Arc<Shared>, files: BTreeMap<String, String>) -> RulesReport {
+/// Whether series of these labels are in somebody's sight; none: all are.
+pub(crate) type Sees = Option<Box<dyn Fn(&Labels) -> bool + Send>>;
+
+/// What files of rules would be found to be, against the series that exist and are in
+/// sight: what they select must not tell of others.
+pub(crate) async fn check_rules(shared: Arc<Shared>, files: BTreeMap<String, String>, sees: Sees) -> RulesReport {
     let permit = match permit(&shared).await {
         Ok(permit) => permit,
         Err(busy) => return RulesReport { findings: vec![refusal(busy)], ..RulesReport::default() },
@@ -216,9 +220,14 @@ pub(crate) async fn check_rules(shared: Arc<Shared>, files: BTreeMap<String, Str
         let Some(rules) = rules else { return RulesReport { findings, ..RulesReport::default() } };
         let mut selected = BTreeSet::new();
         for rule in &rules.rules {
-            let (ids, n) = shared.index().select(&rule.selector, usize::MAX);
+            let (mut ids, _) = shared.index().select(&rule.selector, usize::MAX);
+            if let Some(sees) = &sees {
+                // The index is asked one by one: the writer waits for none of it.
+                ids.retain(|id| shared.index().labels(*id).is_some_and(|labels| sees(&labels)));
+            }
+            let is_none = ids.is_empty();
             selected.extend(ids);
-            if n == 0 {
+            if is_none {
                 findings.push(Finding {
                     error: false,
                     file: rule.file.clone(),

@@ -5,6 +5,7 @@
 //! bounded inbox and is answered after the commit that holds it; queries run on
 //! blocking threads and never hold the writer up.
 
+use crate::explain::Sees;
 use crate::shared::Shared;
 use crate::writer::inbox::{Inbox, InboxError, Message};
 use signalbox_access::event::{Denial, Record};
@@ -21,6 +22,9 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 pub use crate::query::{QueryError, QueryLimits};
+
+/// Characters of a field of a denial on its way to the audit.
+const DENIAL_FIELD_MAX_CHARS: usize = 256;
 
 /// Why the collector could not take or answer a request.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -119,7 +123,13 @@ impl Handle {
     /// Somebody was refused. Does not wait: a refusal has no effect that a record
     /// must come before. Counted when the inbox has no room for it.
     pub fn denied(&self, caller: Caller, denial: Denial) {
-        self.tell(caller, AccessAct::Denied(denial));
+        // Whoever is refused says what it is: it must not fill the inbox with it.
+        let cut = |text: String| match text.char_indices().nth(DENIAL_FIELD_MAX_CHARS) {
+            Some((end, _)) => format!("{}…", &text[..end]),
+            None => text,
+        };
+        let Denial { act, object, why } = denial;
+        self.tell(caller, AccessAct::Denied(Denial { act: cut(act), object: cut(object), why: cut(why) }));
     }
 
     /// Something about identities that nobody waits for: a session's use, a key's
@@ -192,9 +202,9 @@ impl Handle {
     }
 
     /// What a set of rule files would be found to be, against the series that
-    /// exist now. Changes nothing.
-    pub async fn check_rules(&self, files: BTreeMap<String, String>) -> RulesReport {
-        crate::explain::check_rules(Arc::clone(&self.shared), files).await
+    /// exist now, of which only those count that `sees` says yes to; none: all. Changes nothing.
+    pub(crate) async fn check_rules(&self, files: BTreeMap<String, String>, sees: Sees) -> RulesReport {
+        crate::explain::check_rules(Arc::clone(&self.shared), files, sees).await
     }
 
     /// The configuration files in force by name (`rules/…`, `entities.yaml`,

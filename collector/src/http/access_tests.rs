@@ -1,14 +1,17 @@
 //! Who gets in and who does not: every route as everybody, logins, sessions, tokens,
 //! scopes, as browsers and tools send them.
 
-use crate::http::routes::{Access, Kind, routes};
+use crate::http::routes::{Access, Kind, router, routes};
 use crate::http::testing::{NOW, ask_as, door, far, json, recorded, root};
-use crate::http::{App, Peer, Route};
-use axum::body::Body;
+use crate::http::{App, Limits, Peer, Route};
+use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, Response, header};
 use signalbox_access::{Principal, Role, authorize};
-use signalbox_proto::api::{ApiError, Incident, Made, Status, WhoAmI};
+use signalbox_proto::api::{ApiError, Incident, Made, RulesReport, Status, WhoAmI};
 use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::Arc;
+use tower::ServiceExt;
 
 const API: &str = "/api/signalbox/v1";
 const GOOD: &str = "seven grey lamps over water";
@@ -364,4 +367,62 @@ async fn a_join_token_carries_the_pin_and_is_told_once() {
     let error: ApiError =
         read(&ask_as(&app, root(), json("POST", &format!("{API}/join-tokens"), "{\"cidrs\":[\"x\"]}")).await.1);
     assert!(error.error.contains("\"x\" is no network"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_request_of_another_site_is_on_record_and_what_it_says_is_cut() {
+    let (app, record) = recorded();
+    let cross = with(json("POST", &format!("{API}/reload"), ""), "origin", "https://evil.example");
+    assert_eq!(ask_as(&app, far(false), cross).await.0.status(), 403);
+    let login = format!("{{\"name\":\"{}\",\"password\":\"x\"}}", "n".repeat(100_000));
+    assert_eq!(ask_as(&app, far(false), json("POST", &format!("{API}/login"), &login)).await.0.status(), 401);
+    // Answered after the denials before it: the inbox keeps their order.
+    ask_as(&app, root(), json("POST", &format!("{API}/users"), "{\"name\":\"bob\",\"role\":\"viewer\"}")).await;
+    let lines = record.lock().unwrap().clone();
+    assert!(lines[0].act == "POST" && lines[0].object.ends_with("/reload") && lines[0].from == "192.0.2.7", "{lines:?}");
+    assert!(lines[0].result.contains("another origin"), "{lines:?}");
+    assert!(lines[1].object.starts_with("user:nnn") && lines[1].object.chars().count() < 300, "{}", lines[1].object.len());
+}
+
+#[tokio::test]
+async fn strangers_who_hold_every_place_do_not_keep_this_host_out() {
+    let limits = Limits { requests: 1, ..Limits::default() };
+    let mut app = door();
+    Arc::get_mut(&mut app.door).unwrap().settings.limits = limits;
+    let router = router(app);
+    let ask = |peer: Peer, body: Body| {
+        let request = Request::post(format!("{API}/login")).header("host", "localhost");
+        let mut request = request.header("content-type", "application/json").body(body).unwrap();
+        request.extensions_mut().insert(peer);
+        router.clone().oneshot(request)
+    };
+    // A body that never comes.
+    let slow = tokio::spawn(ask(far(false), Body::from_stream(futures::stream::pending::<Result<Bytes, Infallible>>())));
+    while ask(far(false), Body::empty()).await.unwrap().status() != 503 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ask(root(), Body::empty()).await.unwrap().status(), 400);
+    slow.abort();
+}
+
+#[tokio::test]
+async fn a_check_of_rules_tells_nothing_of_series_out_of_scope() {
+    let app = door();
+    let cookie = enter(&app, "bob", "operator", "[\"{owner=\\\"dba\\\"}\"]").await;
+    let rule = |host: &str| {
+        format!(
+            "rules: [{{id: x, description: d, selector: 'node_load1{{host=\"{host}\"}}', levels: red_green, red: '> 1', \
+             raise_for: 10s, summary: s, owner: ops, sop: look}}]"
+        )
+    };
+    let mut reports = Vec::new();
+    for host in ["db1", "web1", "nowhere"] {
+        let body = serde_json::json!({ "files": { "rules/x.yaml": rule(host) } }).to_string();
+        let request = |cookie: &str| with(json("POST", &format!("{API}/rules/check"), &body), "cookie", cookie);
+        let scoped: RulesReport = read(&ask_as(&app, far(false), request(&cookie)).await.1);
+        let whole: RulesReport = read(&ask_as(&app, root(), request("")).await.1);
+        assert_eq!(scoped.n_rules, 1, "{scoped:?}");
+        reports.push((scoped.n_selected, whole.n_selected, scoped.findings.len() - whole.findings.len()));
+    }
+    assert_eq!(reports, [(1, 1, 0), (0, 1, 1), (0, 0, 0)]);
 }

@@ -101,7 +101,8 @@ fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 
-fn denial(method: &Method, path: &str, why: &str) -> Denial {
+/// A denial of a whole request.
+pub(crate) fn denial(method: &Method, path: &str, why: &str) -> Denial {
     Denial { act: method.to_string(), object: path.to_owned(), why: why.to_owned() }
 }
 

@@ -9,6 +9,7 @@
 //! The decisions are pure; [`guard`] applies them.
 
 use crate::http::App;
+use crate::http::auth::denial;
 use crate::http::error::Failure;
 use crate::http::peer::Peer;
 use crate::http::routes::is_page;
@@ -18,6 +19,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use metrics::counter;
 use reqwest::Url;
+use signalbox_access::{Caller, Principal};
 use std::net::IpAddr;
 use std::sync::Arc;
 use tokio::sync::Semaphore;
@@ -39,9 +41,10 @@ const SECURITY_HEADERS: [(HeaderName, &str); 6] = [
 const HSTS: HeaderValue = HeaderValue::from_static("max-age=31536000");
 
 /// The outermost layer: refuses, limits, counts, and dresses every answer.
-pub(crate) async fn guard(State((app, slots)): State<(App, Arc<Semaphore>)>, request: Request, next: Next) -> Response {
-    let is_tls = request.extensions().get::<Peer>().is_some_and(Peer::is_tls);
-    let mut response = admit(&app, &slots, is_tls, request, next).await;
+pub(crate) async fn guard(State((app, slots)): State<(App, Slots)>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<Peer>().cloned();
+    let is_tls = peer.as_ref().is_some_and(Peer::is_tls);
+    let mut response = admit(&app, &slots, peer.as_ref(), request, next).await;
     let headers = response.headers_mut();
     for (name, value) in SECURITY_HEADERS {
         headers.insert(name, HeaderValue::from_static(value));
@@ -53,14 +56,37 @@ pub(crate) async fn guard(State((app, slots)): State<(App, Arc<Semaphore>)>, req
     response
 }
 
-async fn admit(app: &App, slots: &Semaphore, is_tls: bool, request: Request, next: Next) -> Response {
+/// Requests under way at the same time, apart by door: strangers on TCP cannot take
+/// the places of whoever is on this host.
+#[derive(Debug, Clone)]
+pub(crate) struct Slots {
+    tcp: Arc<Semaphore>,
+    local: Arc<Semaphore>,
+}
+
+impl Slots {
+    /// So many by each door.
+    pub(crate) fn new(n: usize) -> Slots {
+        Slots { tcp: Arc::new(Semaphore::new(n)), local: Arc::new(Semaphore::new(n)) }
+    }
+
+    fn of(&self, peer: Option<&Peer>) -> &Semaphore {
+        if matches!(peer, Some(Peer::Local { .. })) { &self.local } else { &self.tcp }
+    }
+}
+
+async fn admit(app: &App, slots: &Slots, peer: Option<&Peer>, request: Request, next: Next) -> Response {
     let settings = &app.door.settings;
+    let is_tls = peer.is_some_and(Peer::is_tls);
     let names = Names { known: &app.names(), external: app.door.external.as_ref(), is_tls };
     if let Some(failure) = refusal(&names, request.method(), request.uri(), request.headers()) {
-        tracing::warn!(status = failure.status.as_u16(), error = failure.error, "request refused");
+        // Whoever asks has shown nothing that was looked at; the audit has a limit, a log has none.
+        let nobody = Caller::new(Principal::nobody(), peer.map(ToString::to_string).unwrap_or_default());
+        app.denied(&nobody, denial(request.method(), request.uri().path(), &failure.error));
+        tracing::debug!(status = failure.status.as_u16(), error = failure.error, "request refused");
         return failure.into_response();
     }
-    let Ok(_slot) = slots.try_acquire() else {
+    let Ok(_slot) = slots.of(peer).try_acquire() else {
         let error = format!("{} requests are under way already", settings.limits.requests);
         return Failure::new(StatusCode::SERVICE_UNAVAILABLE, error, "try again in a moment").into_response();
     };

@@ -32,12 +32,20 @@ impl Peer {
     /// What failures are counted by: an IPv6 host has a whole /64 to call from.
     pub(crate) fn throttle_key(&self) -> String {
         match self {
-            Peer::Tcp { ip: IpAddr::V6(ip), .. } if ip.to_ipv4_mapped().is_none() => {
-                let net = Ipv6Addr::from(u128::from(*ip) >> 64 << 64);
-                format!("{net}/64")
-            }
-            other => other.to_string(),
+            Peer::Tcp { ip, .. } => match network(*ip) {
+                IpAddr::V6(net) => format!("{net}/64"),
+                IpAddr::V4(ip) => ip.to_string(),
+            },
+            other @ Peer::Local { .. } => other.to_string(),
         }
+    }
+}
+
+/// Whose an address is: an IPv6 host has a whole /64 to call from. Loopback stays itself.
+pub(crate) fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) if !ip.is_loopback() => IpAddr::V6(Ipv6Addr::from(u128::from(ip) >> 64 << 64)),
+        ip => ip,
     }
 }
 

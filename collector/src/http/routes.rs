@@ -7,7 +7,7 @@
 use crate::http::auth::{gate, identify};
 use crate::http::error::Failure;
 use crate::http::extract::BodyLimit;
-use crate::http::guard::guard;
+use crate::http::guard::{Slots, guard};
 use crate::http::{API_ROOT, App, api, login, openapi, page, probes};
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
@@ -17,8 +17,6 @@ use axum::routing::{MethodFilter, MethodRouter, on};
 use axum::{Extension, Router};
 use signalbox_access::Permission;
 use std::fmt;
-use std::sync::Arc;
-use tokio::sync::Semaphore;
 
 /// Who may ask a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,7 +189,7 @@ fn beside_the_api() -> Vec<Route> {
 
 /// All routes behind the guard, each behind its own gate.
 pub fn router(app: App) -> Router {
-    let slots = Arc::new(Semaphore::new(app.door.settings.limits.requests));
+    let slots = Slots::new(app.door.settings.limits.requests);
     let body_max = app.door.settings.limits.body_bytes;
     let gated = |router: Router<App>, route: Route| {
         let layer = middleware::from_fn_with_state((app.clone(), route.access, route.kind), gate);

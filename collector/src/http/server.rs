@@ -12,7 +12,7 @@
 //! TCP cannot keep the operator on this host out.
 
 use crate::http::limits::Limits;
-use crate::http::peer::{Peer, account};
+use crate::http::peer::{Peer, account, network};
 use crate::http::stream::Patient;
 use crate::tls::Tls;
 use axum::Router;
@@ -202,6 +202,7 @@ struct Place {
 
 impl Place {
     fn take(counts: &Arc<Counts>, ip: IpAddr, max: usize) -> Option<Place> {
+        let ip = network(ip);
         let mut held = counts.lock().unwrap_or_else(PoisonError::into_inner);
         let n = held.entry(ip).or_insert(0);
         if *n >= max && !ip.is_loopback() {
@@ -373,6 +374,10 @@ mod tests {
         assert!(Place::take(&counts, "192.0.2.2".parse().unwrap(), 3).is_some());
         drop(held);
         assert!(Place::take(&counts, far, 3).is_some());
+        let of_net = |host: &str| format!("2001:db8::{host}").parse().unwrap();
+        let held: Vec<_> = (0..3).map(|n| Place::take(&counts, of_net(&n.to_string()), 3).unwrap()).collect();
+        assert!(Place::take(&counts, of_net("9"), 3).is_none(), "a host has a whole /64");
+        drop(held);
         let near: IpAddr = "127.0.0.1".parse().unwrap();
         let held: Vec<_> = (0..9).map(|_| Place::take(&counts, near, 3).unwrap()).collect();
         drop(held);

@@ -15,6 +15,7 @@ use signalbox_engine::decision::{Answer, CommandError};
 use signalbox_engine::event::Act;
 use signalbox_proto::api::Done;
 use signalbox_proto::clock::ManualClock;
+use signalbox_proto::names::Labels;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -26,6 +27,10 @@ pub(crate) type Record = Arc<Mutex<Vec<AuditLine>>>;
 pub(crate) fn handle(board: Board, record: Record) -> Handle {
     let shared = Shared::new(Arc::new(ManualClock::at(NOW)), Arc::new(MemoryStore::default()), Telemetry::default());
     shared.publish(board);
+    for host in ["web1", "db1"] {
+        let labels = Labels::series("node_load1", &[("host", host)]).unwrap();
+        shared.index_mut().get_or_insert(&labels).unwrap();
+    }
     shared.set_ready(true);
     let shared = Arc::new(shared);
     let (inbox, outbox) = inbox(1 << 20);

@@ -92,7 +92,7 @@ async fn a_proof_and_a_check_that_get_no_place_among_queries_say_so() {
     let n_places = u32::try_from(shared.queries().available_permits()).unwrap();
     let taken = shared.queries().acquire_many(n_places).await.unwrap();
     let proof = || crate::explain::run(Arc::clone(&shared), "host/web1:busy".to_owned(), None);
-    let check = || crate::explain::check_rules(Arc::clone(&shared), std::collections::BTreeMap::new());
+    let check = || crate::explain::check_rules(Arc::clone(&shared), std::collections::BTreeMap::new(), None);
     assert_eq!(proof().await.unwrap_err(), HandleError::Busy);
     assert!(check().await.findings.iter().any(|finding| finding.error), "an empty report would say that all is well");
     drop(taken);

@@ -1,5 +1,6 @@
 //! Rules and channels: check, reload, test.
 
+use crate::explain::Sees;
 use crate::http::App;
 use crate::http::api::board::NoParams;
 use crate::http::auth::Who;
@@ -7,8 +8,11 @@ use crate::http::error::Failure;
 use crate::http::extract::{Body, Empty, Params, Segments};
 use axum::Json;
 use axum::extract::State;
+use crate::http::scope::Sight;
+use signalbox_access::Permission;
 use signalbox_access::event::Record;
 use signalbox_proto::api::{ApiError, Done, NotifyTest, RulesReport, RulesToCheck};
+use signalbox_proto::names::Labels;
 
 /// What a set of rule files would be found to be, against the series that exist
 /// now. Changes nothing.
@@ -18,8 +22,19 @@ use signalbox_proto::api::{ApiError, Done, NotifyTest, RulesReport, RulesToCheck
     (status = 413, description = "the files are over 1 MiB together", body = ApiError),
     (status = 415, description = "not application/json", body = ApiError),
 ))]
-pub(crate) async fn check_rules(State(app): State<App>, Body(rules): Body<RulesToCheck>) -> Json<RulesReport> {
-    Json(app.handle.check_rules(rules.files).await)
+pub(crate) async fn check_rules(
+    State(app): State<App>,
+    Who(caller): Who,
+    Body(rules): Body<RulesToCheck>,
+) -> Json<RulesReport> {
+    let board = app.handle.board();
+    let is_whole = Sight::new(&caller, &board).is_whole();
+    let sees = move |labels: &Labels| {
+        let labels = labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Sight::new(&caller, &board).sees_series(Permission::CheckRules, &labels)
+    };
+    let sees: Sees = if is_whole { None } else { Some(Box::new(sees)) };
+    Json(app.handle.check_rules(rules.files, sees).await)
 }
 
 /// Read rules, entities, routes and channels again; on any error the old ones stay
