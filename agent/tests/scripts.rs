@@ -200,7 +200,7 @@ fn a_script_that_forks_without_end_is_ended() {
     spec.limits.n_processes = 8;
     spec.timeout = Millis::from_secs(20);
     let told = run(spec);
-    assert_eq!(told.state, CheckState::Unknown, "{}", told.evidence);
+    assert_ne!(told.state, CheckState::Green, "{}", told.evidence);
     // An agent that is not root's has its forks refused by the kernel before that.
     let ended = told.evidence.contains("processes, over its limit") || told.evidence.contains("fork");
     assert!(ended, "{}", told.evidence);
