@@ -7,8 +7,8 @@
 use crate::handle::HandleError;
 use crate::shared::Shared;
 use crate::store::{Family, Store, StoreError, keys};
-use signalbox_access::access::HEAD_KEY;
-use signalbox_access::audit::Verifier;
+use signalbox_access::access::{BASE_KEY, HEAD_KEY};
+use signalbox_access::audit::{Base, Verifier};
 use signalbox_access::rows::Table;
 use signalbox_access::{AuditKey, AuditLine, Fault, FaultKind, Head};
 use signalbox_proto::api::{AuditEntry, AuditVerdict};
@@ -144,6 +144,7 @@ pub(crate) async fn verify_audit(shared: Arc<Shared>) -> Result<AuditVerdict, Ha
         let (verifier, fault) = verify(&**shared.store(), shared.access().audit_key())?;
         Ok(AuditVerdict {
             whole: fault.is_none(),
+            first: verifier.last() - verifier.n_lines() + 1,
             n_lines: verifier.n_lines(),
             head: verifier.hash().to_string(),
             fault: fault.map_or_else(String::new, |fault| fault.to_string()),
@@ -156,7 +157,24 @@ pub(crate) async fn verify_audit(shared: Arc<Shared>) -> Result<AuditVerdict, Ha
 /// written meanwhile move the head; the check follows it.
 /// What was found right, and the first fault.
 pub(crate) fn verify(store: &dyn Store, key: &AuditKey) -> Result<(Verifier, Option<Fault>), StoreError> {
-    let mut verifier = Verifier::default();
+    loop {
+        let base = base(store)?;
+        let outcome = match Verifier::after(base.as_ref(), key) {
+            Ok(verifier) => verify_after(store, verifier, key)?,
+            Err(fault) => (Verifier::default(), Some(fault)),
+        };
+        // The oldest lines may have gone meanwhile: then what was read is no proof.
+        if self::base(store)? == base {
+            return Ok(outcome);
+        }
+    }
+}
+
+fn verify_after(
+    store: &dyn Store,
+    mut verifier: Verifier,
+    key: &AuditKey,
+) -> Result<(Verifier, Option<Fault>), StoreError> {
     loop {
         let head = head(store)?;
         let end = head.map_or(0, |head| head.no);
@@ -183,13 +201,20 @@ fn head(store: &dyn Store) -> Result<Option<Head>, StoreError> {
     Ok(Some(Head::decode(&row).unwrap_or_default()))
 }
 
+/// Where the record begins; none: with line 1.
+pub(crate) fn base(store: &dyn Store) -> Result<Option<Base>, StoreError> {
+    let Some(row) = store.get(Family::Access, &keys::access(Table::Head, BASE_KEY))? else { return Ok(None) };
+    // What does not decode was not sealed by anybody.
+    Ok(Some(Base::decode(&row).unwrap_or_default()))
+}
+
 /// Shows the verifier the lines that it has not seen, up to number `end`.
-fn feed(store: &dyn Store, verifier: &mut Verifier, end: u64) -> Result<Result<(), Fault>, StoreError> {
+pub(crate) fn feed(store: &dyn Store, verifier: &mut Verifier, end: u64) -> Result<Result<(), Fault>, StoreError> {
     let mut outcome = Ok(());
-    // From the very first key: a row before line 1 does not belong there.
+    // From the very first key: a row before the first line does not belong there.
     let from = match verifier.n_lines() {
         0 => Vec::new(),
-        n => keys::audit(n + 1),
+        _ => keys::audit(verifier.last() + 1),
     };
     let mut visit = |key: &[u8], row: &[u8]| {
         let no = keys::parse_audit(key).unwrap_or_default();

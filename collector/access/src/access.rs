@@ -21,8 +21,10 @@ use crate::tables::Tables;
 use crate::view::AccessView;
 use signalbox_proto::units::UnixMillis;
 
-/// The only key of [`Table::Head`].
+/// A key of [`Table::Head`]: where the chain ends.
 pub const HEAD_KEY: &[u8] = b"head";
+/// The other: where the chain begins, once lines went.
+pub const BASE_KEY: &[u8] = b"base";
 
 /// Everything that decides.
 #[derive(Debug, Clone)]
@@ -89,6 +91,10 @@ impl Access {
         let mut head = None;
         for (table, row_key, value) in rows {
             let (row_key, value) = (row_key.as_ref(), value.as_ref());
+            if table == Table::Head && row_key == BASE_KEY {
+                // Who checks the chain reads it; what comes next hangs on the end alone.
+                continue;
+            }
             if table == Table::Head {
                 head = Some(rows::decode::<Head>(table, row_key, value)?);
             } else {
@@ -204,7 +210,8 @@ impl Work<'_> {
         if principal.kind != PrincipalKind::User || !self.event.act.is_by_right() {
             return Ok(());
         }
-        let is_current = |row: &UserRow| !row.disabled && Some(row.role) == principal.role && row.scope == principal.scope;
+        let is_current =
+            |row: &UserRow| !row.disabled && Some(row.role) == principal.role && row.scope == principal.scope;
         match self.tables.users.get(&principal.name) {
             Some(row) if is_current(row) => Ok(()),
             _ => Err(Refused::Denied(Denied::Permission(Permission::OwnSession))),

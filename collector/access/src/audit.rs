@@ -4,6 +4,9 @@
 //! line 1 ── hash ──▶ line 2 ── hash ──▶ … ── hash ──▶ line n ── number, hash, MAC ──▶ head
 //! ```
 //!
+//! A record that is over its bound loses its oldest lines. Then a [`Base`], sealed as
+//! the head is, names the last line that went: what is left is checked from there on.
+//!
 //! The head is kept apart from the lines and sealed with a key that is not in the
 //! store, so that a shorter chain, or one that was made anew, is found as well.
 //! What is found: a line whose bits changed, a line that is not there, lines in
@@ -24,6 +27,8 @@ use thiserror::Error;
 const LINE_DOMAIN: &[u8] = b"signalbox audit line 1";
 /// Says what the MAC is for.
 const HEAD_DOMAIN: &[u8] = b"signalbox audit head 1";
+/// Says that it is for the other end: neither seal can stand for the other.
+const BASE_DOMAIN: &[u8] = b"signalbox audit base 1";
 
 /// A SHA-256.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -52,9 +57,9 @@ impl AuditKey {
         AuditKey(bytes)
     }
 
-    fn mac(&self, no: u64, hash: &Hash32) -> Hmac<Sha256> {
+    fn mac(&self, domain: &[u8], no: u64, hash: &Hash32) -> Hmac<Sha256> {
         let mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
-        mac.chain_update(HEAD_DOMAIN).chain_update(no.to_be_bytes()).chain_update(hash.0)
+        mac.chain_update(domain).chain_update(no.to_be_bytes()).chain_update(hash.0)
     }
 }
 
@@ -168,13 +173,47 @@ impl Head {
 
     /// The end of a chain, sealed.
     pub fn seal(no: u64, hash: Hash32, key: &AuditKey) -> Head {
-        let mac = Hash32(key.mac(no, &hash).finalize().into_bytes().into());
+        let mac = Hash32(key.mac(HEAD_DOMAIN, no, &hash).finalize().into_bytes().into());
         Head { no, hash, mac }
     }
 
     /// True when this key sealed it. Compared in constant time.
     pub fn is_sealed_by(&self, key: &AuditKey) -> bool {
-        key.mac(self.no, &self.hash).verify_slice(&self.mac.0).is_ok()
+        key.mac(HEAD_DOMAIN, self.no, &self.hash).verify_slice(&self.mac.0).is_ok()
+    }
+}
+
+/// Where the chain begins: the last line that went for want of room.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Base {
+    /// Its number; 0 when none went.
+    pub no: u64,
+    /// Its hash, which the first line that is left carries as `prev`.
+    pub hash: Hash32,
+    /// Seal over both.
+    pub mac: Hash32,
+}
+
+impl Base {
+    /// Reads the row of the base; none when it is none.
+    pub fn decode(row: &[u8]) -> Option<Base> {
+        ciborium::from_reader(row).ok()
+    }
+
+    /// CBOR, as it is kept.
+    pub fn encode(&self) -> Vec<u8> {
+        crate::rows::encode(self)
+    }
+
+    /// The beginning of a chain, sealed.
+    pub fn seal(no: u64, hash: Hash32, key: &AuditKey) -> Base {
+        let mac = Hash32(key.mac(BASE_DOMAIN, no, &hash).finalize().into_bytes().into());
+        Base { no, hash, mac }
+    }
+
+    /// True when this key sealed it. Compared in constant time.
+    pub fn is_sealed_by(&self, key: &AuditKey) -> bool {
+        key.mac(BASE_DOMAIN, self.no, &self.hash).verify_slice(&self.mac.0).is_ok()
     }
 }
 
@@ -201,6 +240,8 @@ pub enum FaultKind {
     Truncated,
     /// The head is missing, was not sealed by this installation, or is older than the chain.
     Head,
+    /// The base was not sealed by this installation.
+    Base,
 }
 
 impl fmt::Display for FaultKind {
@@ -211,6 +252,7 @@ impl fmt::Display for FaultKind {
             FaultKind::Reordered => "stands in another place than it was written to",
             FaultKind::Truncated => "and what follows it were cut off",
             FaultKind::Head => "cannot be checked: the head of the record is missing, foreign or older than the record",
+            FaultKind::Base => "cannot be checked: the base of the record is foreign",
         })
     }
 }
@@ -218,13 +260,31 @@ impl fmt::Display for FaultKind {
 /// Checks a chain line by line, in the order of their keys.
 #[derive(Debug, Clone, Default)]
 pub struct Verifier {
+    base: u64,
     no: u64,
     hash: Hash32,
 }
 
 impl Verifier {
+    /// Checks what follows a base; none: a chain from its first line on.
+    ///
+    /// # Errors
+    /// A base that this key did not seal.
+    pub fn after(base: Option<&Base>, key: &AuditKey) -> Result<Verifier, Fault> {
+        match base {
+            None => Ok(Verifier::default()),
+            Some(base) if base.is_sealed_by(key) => Ok(Verifier { base: base.no, no: base.no, hash: base.hash }),
+            Some(base) => Err(Fault { no: base.no, kind: FaultKind::Base }),
+        }
+    }
+
     /// Lines that were found right.
     pub fn n_lines(&self) -> u64 {
+        self.no - self.base
+    }
+
+    /// Number of the last of them, or of the line before the first.
+    pub fn last(&self) -> u64 {
         self.no
     }
 

@@ -65,6 +65,8 @@ pub const SCOPE_SELECTORS_MAX: usize = 64;
 pub const SCOPE_SELECTOR_MAX_BYTES: usize = 1_024;
 /// A field of an audit line, characters; what is longer is cut and marked.
 pub const AUDIT_FIELD_MAX_CHARS: usize = 1_024;
+/// Lines of the audit that are kept, the newest: some 400 MB.
+pub const AUDIT_LINES_MAX: u64 = 1_000_000;
 /// Denials that are written down in one go; then one each [`DENIAL_EVERY`]: about
 /// 3 MB a day for an attacker who never tires.
 pub const DENIALS_BURST: u32 = 4_000;

@@ -3,6 +3,7 @@
 //! | table       | key                    | value                                   |
 //! |-------------|------------------------|-----------------------------------------|
 //! | head        | `head`                 | number, hash and MAC of the last line   |
+//! | head        | `base`                 | the same of the last line that went     |
 //! | users       | name                   | role, scope, password hash              |
 //! | sessions    | hash of the secret     | user, begun, last used                  |
 //! | api tokens  | hash of the secret     | id, grant or user, scope, end           |

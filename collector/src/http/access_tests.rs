@@ -379,9 +379,16 @@ async fn a_request_of_another_site_is_on_record_and_what_it_says_is_cut() {
     // Answered after the denials before it: the inbox keeps their order.
     ask_as(&app, root(), json("POST", &format!("{API}/users"), "{\"name\":\"bob\",\"role\":\"viewer\"}")).await;
     let lines = record.lock().unwrap().clone();
-    assert!(lines[0].act == "POST" && lines[0].object.ends_with("/reload") && lines[0].from == "192.0.2.7", "{lines:?}");
+    assert!(
+        lines[0].act == "POST" && lines[0].object.ends_with("/reload") && lines[0].from == "192.0.2.7",
+        "{lines:?}"
+    );
     assert!(lines[0].result.contains("another origin"), "{lines:?}");
-    assert!(lines[1].object.starts_with("user:nnn") && lines[1].object.chars().count() < 300, "{}", lines[1].object.len());
+    assert!(
+        lines[1].object.starts_with("user:nnn") && lines[1].object.chars().count() < 300,
+        "{}",
+        lines[1].object.len()
+    );
 }
 
 #[tokio::test]
@@ -397,7 +404,8 @@ async fn strangers_who_hold_every_place_do_not_keep_this_host_out() {
         router.clone().oneshot(request)
     };
     // A body that never comes.
-    let slow = tokio::spawn(ask(far(false), Body::from_stream(futures::stream::pending::<Result<Bytes, Infallible>>())));
+    let slow =
+        tokio::spawn(ask(far(false), Body::from_stream(futures::stream::pending::<Result<Bytes, Infallible>>())));
     while ask(far(false), Body::empty()).await.unwrap().status() != 503 {
         tokio::task::yield_now().await;
     }

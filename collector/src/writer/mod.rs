@@ -17,6 +17,7 @@
 #[cfg(test)]
 mod access_tests;
 pub mod agents;
+mod audit_bound;
 mod deeds;
 pub mod inbox;
 pub mod intake;

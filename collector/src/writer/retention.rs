@@ -1,10 +1,13 @@
 //! What has to go, found off the writer's thread: old chunks first, then the
 //! oldest until the rest fits; and [`super::records`].
 
+use super::audit_bound::{self, Trim};
 use super::inbox::{Inbox, Message};
 use super::records::{self, Records};
 use crate::shared::Shared;
 use crate::store::{Commit, Family, Store, StoreError};
+use signalbox_access::limits::AUDIT_LINES_MAX;
+use signalbox_access::{AccessAct, AuditKey, Caller};
 use signalbox_proto::units::{Bytes, Millis, UnixMillis};
 use signalbox_tsdb::keys::Chunk;
 use signalbox_tsdb::retention::{Limits, Stored, plan};
@@ -21,6 +24,7 @@ const DELETED_MAX: usize = 20_000;
 pub struct Sweep {
     chunks: Vec<Chunk>,
     records: Records,
+    audit: Option<Trim>,
     n_too_much: usize,
 }
 
@@ -28,7 +32,7 @@ pub struct Sweep {
 ///
 /// # Errors
 /// [`StoreError`] when the store cannot be read.
-pub(crate) fn sweep(store: &dyn Store, now: UnixMillis, limits: Limits) -> Result<Sweep, StoreError> {
+pub(crate) fn sweep(store: &dyn Store, now: UnixMillis, limits: Limits, key: &AuditKey) -> Result<Sweep, StoreError> {
     let mut stored = Vec::new();
     let mut visit = |key: &[u8], value: &[u8]| {
         if let Some(key) = Chunk::decode(key) {
@@ -41,13 +45,14 @@ pub(crate) fn sweep(store: &dyn Store, now: UnixMillis, limits: Limits) -> Resul
     let mut chunks = plan.delete;
     chunks.truncate(DELETED_MAX);
     let records = records::find(store, now, now - limits.age)?;
-    Ok(Sweep { chunks, records, n_too_much: plan.n_too_much })
+    let audit = audit_bound::find(store, key, AUDIT_LINES_MAX)?;
+    Ok(Sweep { chunks, records, audit, n_too_much: plan.n_too_much })
 }
 
 impl Sweep {
     /// True when nothing has to go.
     pub(crate) fn is_empty(&self) -> bool {
-        self.chunks.is_empty() && self.records.is_empty()
+        self.chunks.is_empty() && self.records.is_empty() && self.audit.is_none()
     }
 
     /// The rows out.
@@ -60,6 +65,9 @@ impl Sweep {
             commit.delete(Family::Chunks, chunk.encode());
         }
         self.records.into_commit(commit);
+        if let Some(trim) = self.audit {
+            trim.into_commit(commit);
+        }
     }
 }
 
@@ -68,10 +76,18 @@ pub(crate) async fn run(shared: Arc<Shared>, inbox: Inbox, limits: Limits) {
     loop {
         tokio::time::sleep(SWEEP_EVERY.std()).await;
         let (store, now) = (Arc::clone(shared.store()), shared.now());
-        let swept = tokio::task::spawn_blocking(move || sweep(&*store, now, limits)).await;
+        let access = shared.access();
+        let swept = tokio::task::spawn_blocking(move || sweep(&*store, now, limits, access.audit_key())).await;
         match swept {
             Ok(Ok(sweep)) if sweep.is_empty() => {}
             Ok(Ok(sweep)) => {
+                // On record before it is done.
+                let record = sweep.audit.as_ref().map(|trim| AccessAct::Record(trim.record()));
+                if let Some(act) = record
+                    && inbox.send(Message::Access { caller: Caller::system(), act, reply: None }).await.is_err()
+                {
+                    return;
+                }
                 if inbox.send(Message::Swept(sweep)).await.is_err() {
                     return;
                 }
@@ -103,7 +119,7 @@ mod tests {
         commit.put(Family::Chunks, chunk(30).encode(), [0; 10]);
         store.commit(&commit).unwrap();
         let limits = Limits { age: Millis(100), size: Bytes(u64::MAX) };
-        let sweep = sweep(&store, UnixMillis(130), limits).unwrap();
+        let sweep = sweep(&store, UnixMillis(130), limits, &AuditKey::default()).unwrap();
         assert_eq!(sweep.chunks, [chunk(29)]);
     }
 }

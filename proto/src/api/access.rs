@@ -374,6 +374,9 @@ pub struct AuditEntry {
 pub struct AuditVerdict {
     /// True: every line is there, in order and as it was written.
     pub whole: bool,
+    /// Number of the first line that is kept: older ones went when they were too many.
+    #[serde(default)]
+    pub first: u64,
     /// Lines that were read.
     pub n_lines: u64,
     /// Hash of the last line, hexadecimal.

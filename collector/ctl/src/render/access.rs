@@ -187,7 +187,9 @@ pub fn audit(look: &Look, lines: &[AuditEntry]) -> String {
 pub fn verdict(look: &Look, verdict: &AuditVerdict) -> String {
     if verdict.whole {
         let mark = look.paint(Shown::Green, &format!("{} whole", Shown::Green.symbol()));
-        return format!("{mark}: {} lines, each as it was written, head {}\n", verdict.n_lines, clean(&verdict.head));
+        let since = if verdict.first > 1 { format!(" from line {} on", verdict.first) } else { String::new() };
+        let (n, head) = (verdict.n_lines, clean(&verdict.head));
+        return format!("{mark}: {n} lines{since}, each as it was written, head {head}\n");
     }
     let mark = look.paint(Shown::Red, &format!("{} not whole", Shown::Red.symbol()));
     format!("{mark} after {} good lines: {}\n", verdict.n_lines, clean(&verdict.fault))
@@ -288,5 +290,7 @@ mod tests {
         assert_eq!(verdict(&look(80), &bad), "● not whole after 3 good lines: line 4 is missing\n");
         let good = AuditVerdict { whole: true, n_lines: 3, head: "ab".to_owned(), ..AuditVerdict::default() };
         assert_eq!(verdict(&look(80), &good), "✓ whole: 3 lines, each as it was written, head ab\n");
+        let trimmed = AuditVerdict { first: 8, ..good };
+        assert!(verdict(&look(80), &trimmed).contains("3 lines from line 8 on,"));
     }
 }
