@@ -1,6 +1,6 @@
 //! The way without a token: an admin compares a fingerprint and approves.
 
-use super::Door;
+use super::{Door, say};
 use crate::enrol::{Applicant, Approval, EnrolError, Granted};
 use crate::identity::certificate::utc;
 use crate::identity::key::NextKey;
@@ -17,10 +17,10 @@ const POLL_MAX: Millis = Millis::from_mins(1);
 pub(super) async fn wait(door: &Door<'_>, applicant: &Applicant, key: &NextKey) -> Result<Granted, EnrolError> {
     let fingerprint = key.fingerprint();
     let (expires, first) = door.open().await?.request_approval(applicant, key, door.clock.wall()).await?;
-    println!("asked       {} to let this host in as {}", door.endpoint, applicant.agent);
-    println!("fingerprint {fingerprint}");
-    println!("next        an admin compares it and runs: signalbox agents approve {fingerprint}");
-    println!("            the request is kept until {}; this may be stopped and run again", utc(expires));
+    say(&format!("asked       {} to let this host in as {}", door.endpoint, applicant.agent));
+    say(&format!("fingerprint {fingerprint}"));
+    say(&format!("next        an admin compares it and runs: signalbox agents approve {fingerprint}"));
+    say(&format!("            the request is kept until {}; this may be stopped and run again", utc(expires)));
     let mut pause = first;
     let mut last_fault = String::new();
     loop {
@@ -28,7 +28,7 @@ pub(super) async fn wait(door: &Door<'_>, applicant: &Applicant, key: &NextKey) 
         match ask(door, fingerprint).await {
             Ok(Approval::Waiting(next)) => {
                 if !last_fault.is_empty() {
-                    eprintln!("            the collector answers again");
+                    say("            the collector answers again");
                     last_fault.clear();
                 }
                 pause = next;
@@ -44,7 +44,7 @@ pub(super) async fn wait(door: &Door<'_>, applicant: &Applicant, key: &NextKey) 
             ) => {
                 let fault = chain(&error);
                 if fault != last_fault {
-                    eprintln!("            goes on waiting: {fault}");
+                    say(&format!("            goes on waiting: {fault}"));
                 }
                 last_fault = fault;
                 pause = POLL_MAX;

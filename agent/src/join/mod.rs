@@ -30,7 +30,7 @@ use signalbox_proto::clock::Clock;
 use signalbox_proto::join::{Fingerprint, JoinToken, Refusal};
 use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::units::Millis;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -192,6 +192,11 @@ pub(crate) async fn run(args: &JoinArgs, clock: &Arc<dyn Clock>) -> anyhow::Resu
     wake_running(args, before.as_ref(), &config, &identity)
 }
 
+/// A line for whoever looks. Nobody may: a join does not end for that.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
+}
+
 fn refuse_second(folder: &Folder, replace: bool) -> anyhow::Result<()> {
     if replace || folder.stamp().is_none() {
         return Ok(());
@@ -229,14 +234,14 @@ async fn obtain(
 }
 
 fn tell_done(args: &JoinArgs, folder: &Folder, identity: &Identity, changes: &[String]) {
-    println!("joined      {} as {}, installation {}", args.collector, identity.agent, identity.installation);
-    println!("identity    {}, until {}, renewed by itself", folder.path().display(), utc(identity.not_after));
+    say(&format!("joined      {} as {}, installation {}", args.collector, identity.agent, identity.installation));
+    say(&format!("identity    {}, until {}, renewed by itself", folder.path().display(), utc(identity.not_after)));
     let file = args.file().display();
     if changes.is_empty() {
-        println!("config      {file}: unchanged");
+        say(&format!("config      {file}: unchanged"));
     }
     for change in changes {
-        println!("config      {file}: {change}");
+        say(&format!("config      {file}: {change}"));
     }
 }
 
@@ -249,9 +254,9 @@ async fn confirm(args: &JoinArgs, identity: &Identity, clock: &Arc<dyn Clock>) {
         Enrol::over(http2).ping(clock.wall(), 0, CONFIRM_WAIT).await
     };
     match answered.await {
-        Ok(pong) if pong.agent == identity.agent.as_str() => println!("tested      the collector knows this agent"),
-        Ok(_) => println!("tested      the collector answers, but does not name this agent; see: signalbox-agent ping"),
-        Err(error) => println!("tested      not yet: {}", crate::sampler::chain(&error)),
+        Ok(pong) if pong.agent == identity.agent.as_str() => say("tested      the collector knows this agent"),
+        Ok(_) => say("tested      the collector answers, but does not name this agent; see: signalbox-agent ping"),
+        Err(error) => say(&format!("tested      not yet: {}", crate::sampler::chain(&error))),
     }
 }
 
@@ -267,7 +272,7 @@ fn wake_running(args: &JoinArgs, before: Option<&Config>, config: &Config, ident
     }
     let Some(pid) = lock::holder(&config.data_dir) else {
         if !args.start {
-            println!("next        start the agent: systemctl enable --now signalbox-agent, or signalbox-agent run");
+            say("next        start the agent: systemctl enable --now signalbox-agent, or signalbox-agent run");
         }
         return Ok(());
     };
@@ -275,9 +280,9 @@ fn wake_running(args: &JoinArgs, before: Option<&Config>, config: &Config, ident
     let told = same && rustix::process::kill_process(pid, rustix::process::Signal::HUP).is_ok();
     let pid = pid.as_raw_nonzero();
     if told {
-        println!("agent       runs (pid {pid}) and reads its configuration again");
+        say(&format!("agent       runs (pid {pid}) and reads its configuration again"));
     } else {
-        println!("next        restart the agent that runs (pid {pid}): systemctl restart signalbox-agent");
+        say(&format!("next        restart the agent that runs (pid {pid}): systemctl restart signalbox-agent"));
     }
     Ok(())
 }
