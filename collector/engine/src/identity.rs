@@ -1,7 +1,7 @@
 //! One identity, two machines: the newcomer is refused, and people hear of it once.
 //!
 //! ```text
-//! stream refused ──▶ [incident open] ──10 min without another──▶ [restored]
+//! refused for 30 s ──▶ [incident open] ──10 min without another──▶ [restored]
 //! ```
 //!
 //! A cloned virtual machine does this by accident, a stolen key on purpose; either
@@ -18,6 +18,9 @@ use signalbox_proto::units::{Millis, UnixMillis};
 /// Silence of the other machine until the incident counts as over: longer than the
 /// longest pause between two attempts of an agent that is refused.
 const QUIET_FOR: Millis = Millis::from_mins(10);
+/// Refusals for no longer than this are a host that was reset: its dead connection is
+/// found out within 20 s.
+const RESET_WITHIN: Millis = Millis::from_secs(30);
 /// An agent's row is kept at most this often for refusals.
 const ROW_EVERY: Millis = Millis::from_mins(1);
 
@@ -29,6 +32,14 @@ impl Work<'_> {
         let (latest, noted) = (agent.twice, agent.twice_at);
         let is_open = latest.is_some_and(|number| self.incidents.get(&number).is_some_and(Incident::is_open));
         if is_open && now.since(noted) < ROW_EVERY {
+            return;
+        }
+        // A host that was reset comes back before its old connection is known to be dead.
+        let begins = noted.0 == 0 || now.since(noted) >= QUIET_FOR;
+        if !is_open && (begins || now.since(noted) < RESET_WITHIN) {
+            if let Some(agent) = self.agents.get_mut(id).filter(|_| begins) {
+                agent.twice_at = now;
+            }
             return;
         }
         let number = if is_open { latest } else { Some(self.open_or_reopen(latest, self.twice_opening(id, why))) };

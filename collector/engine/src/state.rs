@@ -111,7 +111,8 @@ pub(crate) struct Agent {
     pub(crate) skew: Option<u64>,
     /// Latest incident about two machines with its identity, open or not.
     pub(crate) twice: Option<u64>,
-    /// When another machine last used it, a minute late at most.
+    /// When another machine last used it, a minute late at most; before the incident,
+    /// when that began.
     pub(crate) twice_at: UnixMillis,
 }
 

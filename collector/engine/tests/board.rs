@@ -62,8 +62,10 @@ fn an_identity_that_two_machines_use_is_one_incident_until_the_second_is_quiet()
     decide(&mut engine, START, Event::AgentConnected(hello));
     let refused = || Event::StreamRefused { agent: agent.clone(), why: "in use by another machine".to_owned() };
     let mut at = START;
-    for _ in 0..100 {
+    for n in 0..100 {
         at = at.shifted(10_000);
+        let n_open = engine.board(at).incidents.len();
+        assert_eq!(n_open, usize::from(n > 3), "a host that was reset is refused for 20 s: {n}");
         let beat = Event::AgentHeartbeat { agent: agent.clone(), wall: at, n_backlog: 0 };
         decide(&mut engine, at, beat);
         decide(&mut engine, at, refused());

@@ -272,12 +272,16 @@ fn another_machine_with_the_same_id_is_refused_and_the_same_one_takes_over() {
     assert!(marks.try_recv().unwrap().unwrap_err().contains("in use by another machine"));
     assert_eq!(rig.shared.problems().len(), 1);
     let twice = |rig: &Rig| rig.board().incidents.iter().filter(|one| one.rule == "identity-twice").count();
-    assert_eq!(twice(&rig), 1);
+    assert_eq!(twice(&rig), 0, "it may be the same machine, after a reset");
     let store = Arc::clone(&rig.store);
     let n_commits = store.n_commits();
     let (hello, _refused) = clone.hello(rig.at);
     rig.turn(vec![hello]);
     assert_eq!(store.n_commits(), n_commits, "one that tries again is not written down each time");
+    rig.pass(61_000);
+    let (hello, _refused) = clone.hello(rig.at);
+    rig.turn(vec![hello]);
+    assert_eq!(twice(&rig), 1);
     let old = Arc::clone(&agent.stream);
     let (hello, mut marks) = agent.hello(rig.at);
     rig.turn(vec![hello]);
