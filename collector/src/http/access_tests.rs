@@ -434,3 +434,14 @@ async fn a_check_of_rules_tells_nothing_of_series_out_of_scope() {
     }
     assert_eq!(reports, [(1, 1, 0), (0, 1, 1), (0, 0, 0)]);
 }
+
+#[tokio::test]
+async fn a_reload_is_on_record_before_it_is_done() {
+    let (app, record) = recorded();
+    // Nobody reloads in this rig: the request is refused after it began.
+    ask_as(&app, root(), json("POST", &format!("{API}/reload"), "")).await;
+    let lines = record.lock().unwrap().clone();
+    let said: Vec<&str> = lines.iter().map(|line| line.result.split(':').next().unwrap_or_default()).collect();
+    assert_eq!(said, ["begins", "refused"], "{lines:?}");
+    assert!(lines.iter().all(|line| line.act == "reload" && line.who == "local:root"), "{lines:?}");
+}

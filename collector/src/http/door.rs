@@ -80,7 +80,7 @@ impl App {
     pub(crate) fn names(&self) -> Vec<String> {
         let settings = &self.door.settings;
         let mut names: Vec<String> = settings.names.iter().map(|name| name.to_ascii_lowercase()).collect();
-        names.extend(settings.tls.report().server_names.iter().map(|name| name.to_ascii_lowercase()));
+        names.extend(settings.tls.server_names().iter().map(|name| name.to_ascii_lowercase()));
         names
     }
 

@@ -45,14 +45,18 @@ pub(crate) async fn check_rules(
     (status = 422, description = "the files are refused, with what is wrong where", body = ApiError),
 ))]
 pub(crate) async fn reload(State(app): State<App>, Who(caller): Who, _: Empty) -> Result<Json<Done>, Failure> {
+    let record = |after: String, result: String| {
+        let (act, object) = ("reload".to_owned(), "configuration".to_owned());
+        Record { act, object, after, result, ..Record::default() }
+    };
+    // On record before it is done: whoever hangs up meanwhile leaves no answer, and a reload all the same.
+    app.record(&caller, record(String::new(), "begins".to_owned())).await?;
     let outcome = app.handle.reload().await.map_err(|findings| Failure::findings(&findings));
     let (after, result) = match &outcome {
         Ok(version) => (version.clone(), "done".to_owned()),
         Err(failure) => (String::new(), format!("refused: {}", failure.error)),
     };
-    let record =
-        Record { act: "reload".to_owned(), object: "configuration".to_owned(), after, result, ..Record::default() };
-    app.record(&caller, record).await?;
+    app.record(&caller, record(after, result)).await?;
     Ok(Json(Done { done: format!("rules version {} is in force", outcome?), id: None }))
 }
 

@@ -52,7 +52,7 @@ pub(crate) async fn add(
     (status = 200, description = "disabled", body = Done),
     (status = 403, description = "your role does not allow this", body = ApiError),
     (status = 404, description = "there is no such user", body = ApiError),
-    (status = 409, description = "nobody could manage users any more", body = ApiError),
+    (status = 409, description = "the user is disabled already", body = ApiError),
 ))]
 pub(crate) async fn disable(
     State(app): State<App>,
@@ -86,7 +86,6 @@ pub(crate) async fn enable(
     (status = 400, description = "the scope is malformed", body = ApiError),
     (status = 403, description = "your role does not allow this", body = ApiError),
     (status = 404, description = "there is no such user", body = ApiError),
-    (status = 409, description = "nobody could manage users any more", body = ApiError),
     (status = 415, description = "not application/json", body = ApiError),
 ))]
 pub(crate) async fn role(
