@@ -4,7 +4,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::Pid;
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 
@@ -37,7 +37,11 @@ pub(crate) struct DataDir {
 pub(crate) fn lock(dir: &Path) -> Result<DataDir, LockError> {
     let failed = |source| LockError::Folder { dir: dir.to_owned(), source };
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
-    let file = File::options().create(true).truncate(false).write(true).open(dir.join("lock")).map_err(failed)?;
+    // Emptied below: never what a link leads to.
+    let no_link = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true).custom_flags(no_link);
+    let file = options.open(dir.join("lock")).map_err(failed)?;
     match flock(&file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => {
             // For `holder`; the lock itself does not need it.

@@ -1,7 +1,13 @@
 //! The identity on disk. See the module's page for the files.
+//!
+//! Join runs as root in a folder that the agent's user owns. What is made there is
+//! made and given to that user through descriptors, so that a link which the agent's
+//! user put there never leads root elsewhere.
 
 use super::certificate::{Facts, NotACertificate};
 use super::key::NextKey;
+use rustix::fs::{AtFlags, Mode, OFlags, fchown, open, openat, renameat, unlinkat};
+use rustix::process::{Gid, Uid};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use signalbox_proto::join::Fingerprint;
@@ -10,7 +16,8 @@ use signalbox_proto::units::UnixMillis;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use thiserror::Error;
 use zeroize::Zeroizing;
@@ -212,11 +219,22 @@ impl Folder {
     /// # Errors
     /// When it cannot.
     pub(crate) fn prepare(&self) -> Result<(), IdentityError> {
-        let failed = |source| IdentityError::Write { path: self.dir.clone(), source };
         let data_dir = self.dir.parent().unwrap_or(&self.dir);
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir).map_err(failed)?;
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.dir).map_err(failed)?;
-        self.give_to_owner(&self.dir).map_err(failed)
+        let made = || -> io::Result<()> {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(data_dir)?;
+            match fs::DirBuilder::new().mode(0o700).create(&self.dir) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
+            self.give_to_owner(self.open()?)
+        };
+        made().map_err(|source| IdentityError::Write { path: self.dir.clone(), source })
+    }
+
+    /// The folder itself; a link in its place is an error.
+    fn open(&self) -> io::Result<OwnedFd> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(open(&self.dir, flags, Mode::empty())?)
     }
 
     /// Finishes a change that was cut short: a certificate that waits is put in place
@@ -263,39 +281,45 @@ impl Folder {
     /// Writes a file that is there whole or not at all, and survives a loss of power.
     fn write(&self, name: &str, bytes: &[u8]) -> Result<(), IdentityError> {
         self.prepare()?;
-        let path = self.dir.join(name);
-        let partial = self.dir.join(format!("{name}.part"));
+        let (path, partial) = (self.dir.join(name), format!("{name}.part"));
         let wrote = || -> io::Result<()> {
-            let _ = fs::remove_file(&partial);
-            let mut file = File::options().write(true).create_new(true).mode(0o600).open(&partial)?;
+            let dir = self.open()?;
+            let _leftover = unlinkat(&dir, partial.as_str(), AtFlags::empty());
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let mut file = File::from(openat(&dir, partial.as_str(), flags, Mode::RUSR | Mode::WUSR)?);
             file.write_all(bytes)?;
             file.sync_all()?;
-            self.give_to_owner(&partial)?;
-            fs::rename(&partial, &path)?;
-            File::open(&self.dir)?.sync_all()
+            self.give_to_owner(&file)?;
+            renameat(&dir, partial.as_str(), &dir, name)?;
+            File::from(dir).sync_all()
         };
         wrote().map_err(|source| IdentityError::Write { path: path.clone(), source })
     }
 
     /// What root writes belongs to the agent's user, who owns the data folder.
-    fn give_to_owner(&self, path: &Path) -> io::Result<()> {
+    fn give_to_owner(&self, made: impl AsFd) -> io::Result<()> {
         if !rustix::process::geteuid().is_root() {
             return Ok(());
         }
         let owner = fs::metadata(self.dir.parent().unwrap_or(&self.dir))?;
-        std::os::unix::fs::chown(path, Some(owner.uid()), Some(owner.gid()))
+        Ok(fchown(made, Some(Uid::from_raw(owner.uid())), Some(Gid::from_raw(owner.gid())))?)
     }
 
     fn rename(&self, from: &str, to: &str) -> Result<(), IdentityError> {
-        let path = self.dir.join(to);
-        let renamed = fs::rename(self.dir.join(from), &path).and_then(|()| File::open(&self.dir)?.sync_all());
-        renamed.map_err(|source| IdentityError::Write { path, source })
+        let renamed = || -> io::Result<()> {
+            let dir = self.open()?;
+            renameat(&dir, from, &dir, to)?;
+            File::from(dir).sync_all()
+        };
+        renamed().map_err(|source| IdentityError::Write { path: self.dir.join(to), source })
     }
 
     fn remove(&self, name: &str) -> Result<(), IdentityError> {
-        let path = self.dir.join(name);
-        match fs::remove_file(&path) {
-            Err(source) if source.kind() != io::ErrorKind::NotFound => Err(IdentityError::Write { path, source }),
+        let removed = || -> io::Result<()> { Ok(unlinkat(self.open()?, name, AtFlags::empty())?) };
+        match removed() {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                Err(IdentityError::Write { path: self.dir.join(name), source })
+            }
             _ => Ok(()),
         }
     }
@@ -354,6 +378,30 @@ mod tests {
         }
         assert_eq!(fs::metadata(folder.path()).unwrap().mode() & 0o777, 0o700);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 3, "nothing is left over");
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_the_folder_leads_nobody_elsewhere() {
+        let (dir, folder, _) = folder();
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), dir.path().join("identity")).unwrap();
+        assert!(matches!(folder.prepare(), Err(IdentityError::Write { .. })));
+        assert!(matches!(folder.next_key(), Err(IdentityError::Write { .. })));
+        assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_link_in_the_place_of_a_file_is_replaced_and_not_followed() {
+        let (dir, folder, ca) = folder();
+        folder.prepare().unwrap();
+        let victim = dir.path().join("victim");
+        fs::write(&victim, "as it was").unwrap();
+        for name in ["agent.key.next.part", "agent.crt.next.part", KEY] {
+            std::os::unix::fs::symlink(&victim, folder.path().join(name)).unwrap();
+        }
+        joined(&folder, &ca);
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "as it was");
+        assert!(fs::symlink_metadata(folder.path().join(KEY)).unwrap().is_file());
     }
 
     #[test]

@@ -168,7 +168,7 @@ fn write(waiting: &Path, of: &Path, text: &str) -> io::Result<()> {
     if let Some(old) = old
         && rustix::process::geteuid().is_root()
     {
-        std::os::unix::fs::chown(waiting, Some(old.uid()), Some(old.gid()))?;
+        std::os::unix::fs::fchown(&file, Some(old.uid()), Some(old.gid()))?;
     }
     file.sync_all()
 }

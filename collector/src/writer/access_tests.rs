@@ -118,7 +118,12 @@ fn commands_and_rights_of_one_turn_are_one_commit_with_their_lines_in_order() {
         told,
         [
             line("local:root", "create user", "user:ada", "done"),
-            line("local:ops", "snooze", "host/web1", "done: snooze 1 on host/web1 for 1m; it matches nothing now: signalbox status --all shows the ids"),
+            line(
+                "local:ops",
+                "snooze",
+                "host/web1",
+                "done: snooze 1 on host/web1 for 1m; it matches nothing now: signalbox status --all shows the ids"
+            ),
             line("local:root", "note", "incident:INC-99", "refused: there is no incident INC-99"),
             line("local:root", "create user", "user:ada", "refused: there is a user ada already"),
         ]

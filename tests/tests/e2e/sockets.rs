@@ -7,8 +7,8 @@ use e2e::client::Client;
 use e2e::process::Collector;
 use e2e::speaker::Session;
 use e2e::tls;
-use rustix::thread::set_thread_uid;
 use rustix::process::Uid;
+use rustix::thread::set_thread_uid;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -63,7 +63,8 @@ fn only_root_the_collectors_own_user_and_those_who_are_listed_get_in() -> Result
     ensure!(ask(&client, "GET", "/users", "")? == 200, "root is an admin");
     for uid in [NOBODY, OTHER] {
         let (client, path) = (client.clone(), folder.path().to_owned());
-        let refused = as_user(uid, move || Ok((ask(&client, "GET", "/status", "").is_err(), streams(&path, "x").is_err())))?;
+        let refused =
+            as_user(uid, move || Ok((ask(&client, "GET", "/status", "").is_err(), streams(&path, "x").is_err())))?;
         ensure!(refused == (true, true), "user {uid} gets through a socket: {refused:?}");
     }
     drop(collector);
@@ -73,7 +74,8 @@ fn only_root_the_collectors_own_user_and_those_who_are_listed_get_in() -> Result
     let new_user = r#"{"name":"mallory","role":"admin"}"#;
     for (uid, read, write) in [(NOBODY, 200, 403), (OTHER, 401, 401)] {
         let client = collector.client();
-        let got = as_user(uid, move || Ok((ask(&client, "GET", "/status", "")?, ask(&client, "POST", "/users", new_user)?)))?;
+        let got =
+            as_user(uid, move || Ok((ask(&client, "GET", "/status", "")?, ask(&client, "POST", "/users", new_user)?)))?;
         ensure!(got == (read, write), "user {uid}: {got:?}");
         let path = listed.path().to_owned();
         let streamed = as_user(uid, move || Ok(streams(&path, "web1").map_err(|error| format!("{error:#}"))))?;

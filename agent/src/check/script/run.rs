@@ -90,10 +90,14 @@ impl Running {
             .process_group(0)
             .spawn()?;
         let pipes = child.stdin.take().zip(child.stdout.take());
-        let (mut lifeline, answers) = pipes.ok_or_else(|| io::Error::other("the process has no pipes"))?;
-        fcntl_setfl(&answers, OFlags::NONBLOCK)?;
-        order::write(order, &mut lifeline)?;
-        Ok(Running { child: Some(child), lifeline: Some(lifeline), answers, heard: Vec::new() })
+        let (lifeline, answers) = pipes.ok_or_else(|| io::Error::other("the process has no pipes"))?;
+        // From here on an error, too, drops what will be waited for.
+        let mut run = Running { child: Some(child), lifeline: Some(lifeline), answers, heard: Vec::new() };
+        fcntl_setfl(&run.answers, OFlags::NONBLOCK)?;
+        if let Some(lifeline) = &mut run.lifeline {
+            order::write(order, lifeline)?;
+        }
+        Ok(run)
     }
 
     /// Readable when there is something to hear.

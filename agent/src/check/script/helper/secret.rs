@@ -11,6 +11,8 @@
 //! report by accident.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 /// Bytes of a secret; a file of more is not a secret but a mistake.
@@ -91,11 +93,13 @@ fn resolve(value: &str) -> Result<(String, bool), String> {
 
 fn read(path: &Path) -> Result<String, String> {
     let failed = |error: std::io::Error| format!("read {}: {error}", path.display());
-    let size = std::fs::metadata(path).map_err(failed)?.len();
-    if size > SECRET_MAX_BYTES {
-        return Err(format!("{} has {size} bytes, over the limit of {SECRET_MAX_BYTES} of a secret", path.display()));
+    let (file, mut text) = (File::open(path).map_err(failed)?, String::new());
+    // Devices have no size: what is read is bounded, not what is told.
+    let n = file.take(SECRET_MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
+    if n as u64 > SECRET_MAX_BYTES {
+        return Err(format!("{} has over {SECRET_MAX_BYTES} bytes, the limit of a secret", path.display()));
     }
-    std::fs::read_to_string(path).map_err(failed)
+    Ok(text)
 }
 
 #[cfg(test)]
