@@ -103,7 +103,7 @@ need_supply_tools() {
   tool audit || missing+=(cargo-audit)
   [ ${#missing[@]} -gt 0 ] && [ "$quick" = 0 ] || return 0
   say "installing ${missing[*]}: some minutes, once"
-  cargo install --quiet --locked --root "$folder" "${missing[@]}" || echo "${missing[*]} could not be installed"
+  timeout 900 cargo install --quiet --locked --root "$folder" "${missing[@]}" || echo "${missing[*]} could not be installed"
 }
 
 # The folder of a RustSec database: the snapshot that was given, or a fresh copy.
