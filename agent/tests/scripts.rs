@@ -123,6 +123,14 @@ fn check_state(told: &Told, state: CheckState, part: &str) {
 }
 
 #[test]
+fn a_script_of_root_can_become_nobody_else() {
+    let Some(folder) = Folder::new() else { return };
+    let told =
+        run(folder.spec("read _ caps <<E\n$(grep CapPrm /proc/self/status)\nE\necho \"caps=$((0x$caps & 0xe0))\""));
+    check_state(&told, CheckState::Green, "caps=0");
+}
+
+#[test]
 fn exit_codes_text_and_values_are_told() {
     let Some(folder) = Folder::new() else { return };
     let states = [CheckState::Green, CheckState::Amber, CheckState::Red, CheckState::Unknown, CheckState::Unknown];

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! no_new_privs        a set-uid program inside of the script gains nothing
+//! capabilities        none with which a script of root could become somebody else
 //! child subreaper     what the script leaves behind becomes ours, to be killed
 //! address space, processor time, open files, no core file, tasks of its user
 //! first to be killed when the host has no memory left
@@ -11,6 +12,7 @@ use super::super::order::{Order, OrderAccount};
 use super::secret::Variable;
 use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::process::{Resource, Rlimit, getpid, setrlimit};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
@@ -27,6 +29,9 @@ const OPEN_FILES_MAX: u64 = 1024;
 /// The kernel, or a sandbox around us, refuses.
 pub(super) fn enter(order: &Order) -> io::Result<()> {
     rustix::thread::set_no_new_privs(true)?;
+    if order.account.is_none_or(|account| account.uid == 0) {
+        give_up_users()?;
+    }
     rustix::process::set_child_subreaper(Some(getpid()))?;
     limit(Resource::Core, 0)?;
     limit(Resource::Nofile, OPEN_FILES_MAX)?;
@@ -42,6 +47,21 @@ pub(super) fn enter(order: &Order) -> io::Result<()> {
     // A file system of /proc that we may not write leaves the order of killing to the kernel.
     let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     Ok(())
+}
+
+/// A script that has no user of its own runs as the agent. If that is root, it can
+/// become other users for the scripts that have one; this one can not, whatever it
+/// executes, as there are no new privileges either.
+fn give_up_users() -> io::Result<()> {
+    let mut sets = capabilities(None)?;
+    let given_up = CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::KILL;
+    if !sets.permitted.intersects(given_up) {
+        return Ok(());
+    }
+    sets.inheritable.remove(given_up);
+    sets.effective.remove(given_up);
+    sets.permitted.remove(given_up);
+    Ok(set_capabilities(None, sets)?)
 }
 
 fn limit(resource: Resource, most: u64) -> io::Result<()> {

@@ -97,7 +97,7 @@ fn read(path: &Path) -> Result<String, String> {
     // Devices have no size: what is read is bounded, not what is told.
     let n = file.take(SECRET_MAX_BYTES + 1).read_to_string(&mut text).map_err(failed)?;
     if n as u64 > SECRET_MAX_BYTES {
-        return Err(format!("{} has over {SECRET_MAX_BYTES} bytes, the limit of a secret", path.display()));
+        return Err(format!("{} is over the limit of {SECRET_MAX_BYTES} bytes of a secret", path.display()));
     }
     Ok(text)
 }
@@ -131,6 +131,7 @@ mod tests {
         let path = dir.path().join("x");
         std::fs::write(&path, "x".repeat(4097)).unwrap();
         assert!(refused(&format!("file:{}", path.display())).contains("over the limit of 4096"));
+        assert!(refused("file:/dev/zero").contains("over the limit of 4096"));
         std::fs::write(&path, "\n").unwrap();
         assert!(refused(&format!("file:{}", path.display())).contains("is empty"));
     }
