@@ -51,6 +51,8 @@ pub(crate) struct State {
     pub(crate) renewals: Vec<(Fingerprint, Fingerprint)>,
     /// Who streamed: key, id.
     pub(crate) streams: Vec<(Option<Fingerprint>, String)>,
+    /// By the collector's clock this key's time is over.
+    pub(crate) over: Option<Fingerprint>,
     /// Sequences of batches that came.
     pub(crate) seqs: Vec<u64>,
     /// Further roots that an identity gets.
@@ -260,6 +262,9 @@ impl IngestService for FakeCollector {
         request: Request<Streaming<v1::StreamRequest>>,
     ) -> Result<Response<Self::StreamStream>, Status> {
         let (peer, this) = (peer(&request), self.clone());
+        if peer.is_some() && peer == self.state().over {
+            return Err(Status::unauthenticated("only its renewal is served"));
+        }
         let answers = request.into_inner().filter_map(move |message| {
             use v1::stream_request::Message;
             let (epoch, seq) = match message.ok()?.message? {

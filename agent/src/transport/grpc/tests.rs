@@ -154,6 +154,18 @@ async fn a_certificate_that_is_over_is_renewed_before_the_stream() {
 }
 
 #[tokio::test]
+async fn a_certificate_that_is_over_by_the_collectors_clock_is_renewed_though_ours_is_behind() {
+    let mut world = joined().await;
+    world.collector.state().over = Some(world.key);
+    let why = world.dial().await.unwrap_err();
+    assert!(why.contains("only its renewal"), "{why}");
+    let renewed = world.collector.state().renewals.clone();
+    assert!(matches!(renewed[..], [(old, _)] if old == world.key), "{renewed:?}");
+    world.dial().await.unwrap();
+    assert_eq!(world.collector.state().streams.last().unwrap().0, Some(renewed[0].1));
+}
+
+#[tokio::test]
 async fn both_roots_are_trusted_during_a_rotation_of_the_ca() {
     let mut world = joined().await;
     let next = Authority::new("signalbox 2", NOW);
