@@ -9,7 +9,7 @@ use signalbox_proto::join::Refusal;
 use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::units::UnixMillis;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -188,7 +188,7 @@ impl Peer {
     /// What attempts are counted by: an IPv6 host has a whole /64 to call from.
     pub(super) fn rate_key(&self) -> String {
         match self.ip {
-            Some(IpAddr::V6(ip)) => format!("{}/64", Ipv6Addr::from(u128::from(ip) >> 64 << 64)),
+            Some(ip @ IpAddr::V6(_)) => format!("{}/64", super::places::host_of(ip)),
             _ => self.to_string(),
         }
     }

@@ -13,7 +13,7 @@ use super::limits::Limits;
 use signalbox_proto::join::Fingerprint;
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
@@ -69,8 +69,9 @@ impl Places {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a new connection; none when its address has too many.
+    /// A place for a new connection; none when its host has too many.
     pub(super) fn stranger(self: &Arc<Self>, address: IpAddr) -> Option<Stranger> {
+        let address = host_of(address);
         let mut held = self.lock();
         let n_own = held.by_address.get(&address).copied().unwrap_or(0);
         if !address.is_loopback() && n_own >= self.per_address_max {
@@ -97,6 +98,14 @@ impl Places {
         held.n_members += 1;
         held.by_key.insert(key, n_own + 1);
         Some(Member { places: Arc::clone(self), key })
+    }
+}
+
+/// By what a host is counted: one with IPv6 has a whole /64 to call from.
+pub(super) fn host_of(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(ip) if !ip.is_loopback() => Ipv6Addr::from(u128::from(ip) >> 64 << 64).into(),
+        other => other,
     }
 }
 
@@ -161,6 +170,18 @@ mod tests {
         drop((held, near));
         let held = places.lock();
         assert!(held.strangers.is_empty() && held.by_address.is_empty());
+    }
+
+    #[test]
+    fn a_host_with_a_whole_network_of_addresses_is_one_host() {
+        let places = places(1, 100, 3);
+        let address = |net: u16, n: u16| IpAddr::from([0x2001, 0xdb8, 0, net, 0, 0, 0, n]);
+        let held: Vec<Stranger> = (0..3).map(|n| places.stranger(address(1, n)).unwrap()).collect();
+        assert!(places.stranger(address(1, 9)).is_none());
+        assert!(places.stranger(address(2, 9)).is_some());
+        let near: Vec<_> = (0..9).map(|_| places.stranger(IpAddr::from(Ipv6Addr::LOCALHOST)).unwrap()).collect();
+        drop((held, near));
+        assert!(places.lock().by_address.is_empty());
     }
 
     #[test]
