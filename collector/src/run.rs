@@ -29,8 +29,7 @@ use signalbox_proto::api::Finding;
 use signalbox_proto::clock::{Clock, SystemClock};
 use signalbox_proto::units::{Bytes, Millis};
 use signalbox_tsdb::retention::Limits;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -39,6 +38,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 mod doors;
+mod folder;
 
 /// Notices that wait for the notifier, and its reports that wait for the writer.
 const NOTICES_MAX: usize = 1024;
@@ -67,6 +67,14 @@ pub enum RunError {
     /// Keys or certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// The data folder is not ours alone.
+    #[error("use data folder {path}: {why}")]
+    Folder {
+        /// Which.
+        path: PathBuf,
+        /// Why, and what to do.
+        why: String,
+    },
     /// The system refused a thread, a signal or a socket.
     #[error("{what}: {why}")]
     System {
@@ -84,7 +92,7 @@ impl RunError {
             matches!(error, TlsError::Read { .. } | TlsError::Exposed { .. } | TlsError::Unusable { .. })
         };
         match self {
-            RunError::Rules(_) | RunError::Http(http::BindError::NotLoopback(_)) => true,
+            RunError::Rules(_) | RunError::Folder { .. } | RunError::Http(http::BindError::NotLoopback(_)) => true,
             RunError::Tls(error) => files(error),
             _ => false,
         }
@@ -159,8 +167,8 @@ async fn open(config: &Config) -> Result<Parts, RunError> {
 fn open_blocking(config: &Config) -> Result<Parts, RunError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let telemetry = Telemetry::install();
+    folder::prepare(&config.data_dir)?;
     let store = RocksStore::open(&config.data_dir, config.memory)?;
-    hide(&config.data_dir.join("store"))?;
     let tls = Tls::open(config.data_dir.join("ca"), &config.doors.tls, Arc::clone(&clock))?;
     tls.look_after()?;
     let (mut tail, durable_turn) = TailRecord::open(&config.data_dir)?;
@@ -181,13 +189,6 @@ fn open_blocking(config: &Config) -> Result<Parts, RunError> {
     }
     tracing::info!(turn = writer.turn(), series = shared.index().len(), "the store was read");
     Ok(Parts { shared, writer, outbox, inbox, notices, tail, tls: Arc::new(tls), clock })
-}
-
-/// Nobody else on this host reads what the store holds; the sockets beside it have
-/// permissions of their own.
-fn hide(store: &Path) -> Result<(), RunError> {
-    let hidden = std::fs::set_permissions(store, std::fs::Permissions::from_mode(0o700));
-    hidden.map_err(|why| RunError::System { what: "set the permissions of the store", why: why.to_string() })
 }
 
 /// The store opened at an older turn than one that was durable.

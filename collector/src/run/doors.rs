@@ -9,6 +9,7 @@ use crate::shared::{Problem, Shared};
 use crate::tls::{LOOK, Tls};
 use signalbox_proto::clock::Clock;
 use std::io::Write;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
@@ -111,9 +112,21 @@ pub(super) async fn look_after(tls: Arc<Tls>, shared: Arc<Shared>) {
     }
 }
 
+/// True when standard output is the journal, which systemd says by device and inode.
+fn is_journal(stream: Option<&str>, output: impl AsFd) -> bool {
+    let named = stream.and_then(|text| text.split_once(':'));
+    let named = named.and_then(|(dev, ino)| Some((dev.parse::<u64>().ok()?, ino.parse::<u64>().ok()?)));
+    named.is_some() && rustix::fs::fstat(output).is_ok_and(|stat| named == Some((stat.st_dev, stat.st_ino)))
+}
+
 /// As long as no admin can log in, each start prints a link with which the first one
-/// gets in, once. It is a secret: standard output has it, the log does not.
+/// gets in, once. It is a secret: standard output has it, the log does not, and
+/// neither does the journal, which more people read than may be admin.
 pub(super) async fn print_first_login(handle: &Handle, external_url: &str) {
+    if is_journal(std::env::var("JOURNAL_STREAM").ok().as_deref(), std::io::stdout()) {
+        tracing::info!("to log in for the first time run on this host, as root: signalbox login-link admin");
+        return;
+    }
     match http::first_login(handle, external_url).await {
         Ok(None) => {}
         Ok(Some(link)) => {
@@ -125,5 +138,22 @@ pub(super) async fn print_first_login(handle: &Handle, external_url: &str) {
             }
         }
         Err(error) => tracing::warn!(%error, "no link for the first login; make one: signalbox login-link"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_journal_is_told_from_other_outputs_by_device_and_inode() {
+        let output = tempfile::tempfile().unwrap();
+        let stat = rustix::fs::fstat(&output).unwrap();
+        let own = format!("{}:{}", stat.st_dev, stat.st_ino);
+        assert!(is_journal(Some(&own), &output));
+        let other = format!("{}:{}", stat.st_dev, stat.st_ino + 1);
+        for told in [None, Some(""), Some("x:y"), Some(other.as_str())] {
+            assert!(!is_journal(told, &output), "{told:?}");
+        }
     }
 }
