@@ -24,6 +24,9 @@ use thiserror::Error;
 /// Symbolic links on one path, as in the kernel.
 const LINKS_MAX: usize = 40;
 
+/// Stands for every user that a user namespace does not know, as with PrivateUsers=yes.
+const ANYBODY: u32 = 65_534;
+
 /// Why an executable is not trusted.
 #[derive(Debug, Error)]
 pub(super) enum OpenError {
@@ -42,6 +45,14 @@ pub(super) enum OpenError {
         path: PathBuf,
         /// Whose it is.
         uid: u32,
+    },
+    /// Something on the way belongs to somebody, and there is no telling to whom.
+    #[error(
+        "{path} belongs to user {ANYBODY}, which may be any; to trust owners besides root, set PrivateUsers=no in a drop-in of the agent's unit"
+    )]
+    Anybody {
+        /// What.
+        path: PathBuf,
     },
     /// Something on the way can be written by others.
     #[error("{path} can be written by its group or by others (mode {mode:04o}); run chmod go-w {path}")]
@@ -163,6 +174,9 @@ impl Trust<'_> {
 
     fn check_owner(&self, path: &Path, stat: &Stat) -> Result<(), OpenError> {
         let uid = stat.st_uid;
+        if uid == ANYBODY {
+            return Err(OpenError::Anybody { path: path.to_owned() });
+        }
         if uid != 0 && !self.owners.contains(&uid) {
             return Err(OpenError::Owner { path: path.to_owned(), uid });
         }

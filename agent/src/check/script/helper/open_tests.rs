@@ -117,6 +117,18 @@ fn what_belongs_to_somebody_else_is_refused() {
 }
 
 #[test]
+fn a_user_that_may_be_anybody_is_trusted_by_no_list() {
+    let tree = Tree::new();
+    tree.file("usr/check", 0o755);
+    // Only root can give a file away.
+    if std::os::unix::fs::chown(tree.path("usr/check"), Some(65_534), None).is_ok() {
+        let own = rustix::process::geteuid().as_raw();
+        let error = tree.open_trusting("/usr/check", &[own, 65_534]).unwrap_err();
+        assert!(error.contains("PrivateUsers=no"), "{error}");
+    }
+}
+
+#[test]
 fn a_pin_holds_only_the_bytes_that_it_was_made_of() {
     let tree = Tree::new();
     let pin = Sha256::digest(b"#!/bin/sh\n");
