@@ -50,6 +50,12 @@ impl Variable {
             text.splice(at..at + secret.len(), REDACTED.iter().copied());
             from = at + REDACTED.len();
         }
+        // What is kept of a long text may end inside of a secret.
+        let begun = (REDACT_MIN_BYTES..secret.len()).rev().find(|&n| text.ends_with(&secret[..n]));
+        if let Some(n) = begun {
+            text.truncate(text.len() - n);
+            text.extend_from_slice(REDACTED);
+        }
     }
 }
 
@@ -142,6 +148,9 @@ mod tests {
         let mut text = b"login hunter2 failed: hunter2hunter2".to_vec();
         secret("hunter2").redact(&mut text);
         assert_eq!(text, b"login [secret] failed: [secret][secret]");
+        let mut cut = b"login with hunter2".to_vec();
+        secret("hunter2-and-more").redact(&mut cut);
+        assert_eq!(cut, b"login with [secret]");
         secret("in").redact(&mut text);
         assert!(text.starts_with(b"login"), "too short to tell from any text");
         Variable { is_secret: false, ..secret("failed") }.redact(&mut text);
