@@ -69,6 +69,8 @@ pub struct Enrolment {
     pub labels: Labels,
     /// Where it comes from.
     pub remote: Option<IpAddr>,
+    /// An agent that has no key goes by this name: that of the collector's own host.
+    pub is_local: bool,
     /// End of the certificate that is issued once this is durable.
     pub not_after: UnixMillis,
 }

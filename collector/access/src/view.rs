@@ -117,10 +117,10 @@ impl AccessView {
         Some(AgentKey { agent: row.agent.clone(), labels, state, not_after: row.not_after, used: row.used })
     }
 
-    /// True when this id belongs to a key, also to a revoked one: nobody may use it
-    /// over the Unix socket.
+    /// True when this id belongs to a key: nobody may use it over the Unix socket. An
+    /// id that was revoked may go back to the agent of the collector's own host.
     pub fn is_enrolled(&self, agent: &AgentId) -> bool {
-        self.tables.agents.get(agent).is_some()
+        self.tables.agents.get(agent).is_some_and(|row| row.revoked.is_none())
     }
 
     /// A request for approval by its key, also one that was approved or rejected.

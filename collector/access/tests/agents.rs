@@ -4,7 +4,7 @@
 
 mod support;
 
-use signalbox_access::event::ApprovalRequest;
+use signalbox_access::event::{ApprovalRequest, Enrolment, NewJoinToken};
 use signalbox_access::limits::{
     AGENTS_MAX, CERTIFICATE_LIFE, CIDRS_MAX, CSR_MAX_BYTES, JOIN_TOKEN_LIFE_MAX, JOIN_TOKEN_USES_MAX, JOIN_TOKENS_MAX,
     KEYS_PER_AGENT_MAX, PENDING_LIFE, PENDING_MAX, PENDING_PER_ADDRESS_MAX, RENEW_AFTER_END,
@@ -348,6 +348,7 @@ fn agents_with_an_identity_have_a_limit() {
         let mut events = Vec::new();
         while n < AGENTS_MAX && events.len() < JOIN_TOKEN_USES_MAX as usize {
             let enrolment = signalbox_access::event::Enrolment {
+                is_local: false,
                 token: id.clone(),
                 secret: secret(&id),
                 agent: agent(&format!("a{n}")),
@@ -427,4 +428,22 @@ fn who_approves_sees_which_labels_a_waiting_agent_asks_for() {
     world.request("web1", "192.0.2.5").unwrap();
     let waiting = world.view().pending(world.at);
     assert_eq!(waiting[0].labels, [("site".to_owned(), "lab".to_owned())].into());
+}
+
+#[test]
+fn a_name_that_streams_without_a_key_is_taken_over_only_by_a_token_that_names_it() {
+    let mut world = World::new();
+    world.join_token(|_| ()).unwrap();
+    let error = world.enrol(|enrolment| enrolment.is_local = true).unwrap_err();
+    assert!(matches!(error, Refused::Join { refusal: Refusal::NameTaken, .. }), "{error:?}");
+    assert!(!world.view().is_enrolled(&agent("web1")));
+    let named = |new: &mut NewJoinToken| {
+        (new.id, new.secret, new.agent) = ("t2".to_owned(), secret("t2"), Some(agent("web1")));
+    };
+    world.join_token(named).unwrap();
+    let by_name = |enrolment: &mut Enrolment| {
+        (enrolment.token, enrolment.secret, enrolment.is_local) = ("t2".to_owned(), secret("t2"), true);
+    };
+    world.enrol(by_name).unwrap();
+    assert!(world.view().is_enrolled(&agent("web1")));
 }

@@ -68,6 +68,7 @@ fn agents_act() -> impl Strategy<Value = AccessAct> {
         || prop::option::of(prop::sample::select(vec!["10.1.2.3", "192.0.2.5"]).prop_map(|ip| ip.parse().unwrap()));
     let enrolment = (word(), word(), word(), word(), labels_of(), remote(), end());
     let enrolment = enrolment.prop_map(|(token, proof, name, k, labels, remote, not_after)| Enrolment {
+        is_local: false,
         token,
         secret: secret(&proof),
         agent: agent(&name),

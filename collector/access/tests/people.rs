@@ -191,6 +191,7 @@ fn a_disabled_user_is_out_at_once_and_everywhere() {
 #[test]
 fn another_role_ends_the_sessions_that_began_under_the_old_one() {
     let mut world = World::new();
+    world.user("other", Role::Admin);
     world.user("ada", Role::Admin);
     world.login("ada", "s");
     world.by(&nobody(), AccessAct::LoginToken(user_token(&world, "a7"))).unwrap();
@@ -446,6 +447,7 @@ fn a_request_that_began_before_its_user_lost_the_right_is_refused() {
     ];
     for act in lost {
         let mut world = World::new();
+    world.user("other", Role::Admin);
         world.user("ada", Role::Admin);
         let ada = world.login("ada", "s1");
         world.admin(act).unwrap();
@@ -453,4 +455,18 @@ fn a_request_that_began_before_its_user_lost_the_right_is_refused() {
         assert!(world.view().credential("mallory").is_none());
         assert!(world.last().result.starts_with("denied"), "{}", world.last().result);
     }
+}
+
+#[test]
+fn the_last_admin_stays_one() {
+    let mut world = World::new();
+    world.user("ada", Role::Admin);
+    let role = |role| AccessAct::SetRole { user: "ada".to_owned(), role, scope: None };
+    let disable = || AccessAct::DisableUser { user: "ada".to_owned() };
+    for act in [role(Role::Viewer), disable()] {
+        let error = world.admin(act).unwrap_err();
+        assert!(error.to_string().contains("the last admin: make another one first"), "{error}");
+    }
+    world.user("bob", Role::Admin);
+    world.admin(disable()).unwrap();
 }

@@ -19,10 +19,12 @@ use crate::tls::csr::AgentKey;
 use signalbox_access::event::{ApprovalRequest, Denial, Enrolment};
 use signalbox_access::rows::PendingState;
 use signalbox_access::{AccessAct, Caller, Granted, Principal, Refused, SecretHash};
+use signalbox_proto::api;
 use signalbox_proto::clock::Clock;
 use signalbox_proto::join::{CLOCK_SKEW_MAX_MS, Fingerprint, PING_PADDING_MAX_BYTES, REFUSAL_KEY, Refusal};
 use signalbox_proto::join::{JoinError, TOKEN_ID_MAX_BYTES};
 use signalbox_proto::names::{AgentId, Labels};
+use signalbox_proto::status::AgentState;
 use signalbox_proto::wire::v1::enrol_service_server::EnrolService;
 use signalbox_proto::wire::v1::{self, ApprovalState};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -155,6 +157,13 @@ impl Enrol {
         })
     }
 
+    /// An agent without a key was heard of under this name. One that the configuration
+    /// only names may join.
+    fn streams_locally(&self, agent: &AgentId) -> bool {
+        let heard = |known: &api::Agent| known.id == *agent && known.state != AgentState::NeverSeen;
+        !self.handle.access_view().is_enrolled(agent) && self.handle.board().agents.iter().any(heard)
+    }
+
     fn identity(&self, issued: Issued, agent: &AgentId) -> v1::Identity {
         let authority = self.tls.authority();
         v1::Identity {
@@ -179,7 +188,9 @@ impl Enrol {
         });
         let Applicant { agent, key, labels } = checked.map_err(|status| self.denied(peer, "join", object, status))?;
         let issued = self.issue(&key, &agent)?;
+        let is_local = self.streams_locally(&agent);
         let enrolment = Enrolment {
+            is_local,
             token: token_id,
             secret: SecretHash::of(&secret),
             agent: agent.clone(),

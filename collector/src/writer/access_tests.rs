@@ -196,6 +196,7 @@ fn rights_and_the_audit_survive_a_crash_at_any_moment() {
         assert_eq!(after.fault(), None);
         let fingerprint = KeyFingerprint::of_spki(&[n]);
         let enrolment = Enrolment {
+            is_local: false,
             token: "t1".into(),
             secret,
             agent: AgentId::parse(&format!("web{n}")).unwrap(),

@@ -88,6 +88,13 @@ impl Work<'_> {
             return self.join_again(enrolment);
         }
         let named = token.agent.is_some();
+        if enrolment.is_local && !named {
+            let why = format!(
+                "agent {} streams over the Unix socket; a token that names it may take it over",
+                enrolment.agent
+            );
+            return refused(Refusal::NameTaken, why);
+        }
         let allowed = token.labels.clone();
         let labels = self.bind(&enrolment.agent, &enrolment.key, enrolment.not_after, &allowed, &by, named)?;
         if let Some(token) = self.tables.join_tokens.get_mut(&enrolment.token) {

@@ -36,6 +36,9 @@ impl Work<'_> {
     }
 
     pub(crate) fn set_role(&mut self, user: &str, role: Role, scope: Option<&Scope>) -> Answer {
+        if role != Role::Admin {
+            self.spare_last_admin(user)?;
+        }
         let row = self.user_mut(user)?;
         let before = format!("{}, scope {}", row.role, row.scope);
         row.role = role;
@@ -54,7 +57,8 @@ impl Work<'_> {
         if row.disabled {
             return conflict(format!("user {user} is disabled already"));
         }
-        row.disabled = true;
+        self.spare_last_admin(user)?;
+        self.user_mut(user)?.disabled = true;
         let n_sessions = self.end_sessions_of(user, None);
         let n_tokens = self.revoke_tokens_of(user);
         self.tables.login_links.remove_if(|_, link| link.user == user);
@@ -139,6 +143,18 @@ impl Work<'_> {
             }
         }
         self.add_link(secret, FIRST_USER)
+    }
+
+    /// Nobody could log in and let others in.
+    fn spare_last_admin(&self, user: &str) -> Result<(), Refused> {
+        let is_admin = |row: &UserRow| row.role == Role::Admin && !row.disabled;
+        let mut admins = self.tables.users.iter().filter(|(_, row)| is_admin(row)).map(|(name, _)| name);
+        match (admins.next(), admins.next()) {
+            (Some(last), None) if last == user => {
+                conflict(format!("user {user} is the last admin: make another one first"))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check_room_for_link(&mut self, secret: &SecretHash) -> Result<(), Refused> {

@@ -137,6 +137,7 @@ impl World {
 
     pub fn enrol(&mut self, change: impl FnOnce(&mut Enrolment)) -> Answer {
         let mut enrolment = Enrolment {
+            is_local: false,
             token: "t1".to_owned(),
             secret: secret("t1"),
             agent: agent("web1"),
