@@ -447,7 +447,7 @@ fn a_request_that_began_before_its_user_lost_the_right_is_refused() {
     ];
     for act in lost {
         let mut world = World::new();
-    world.user("other", Role::Admin);
+        world.user("other", Role::Admin);
         world.user("ada", Role::Admin);
         let ada = world.login("ada", "s1");
         world.admin(act).unwrap();
