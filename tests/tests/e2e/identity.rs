@@ -92,12 +92,9 @@ fn f25_a_copied_identity_is_refused_beside_the_first_and_told_once() -> Result<(
             ensure!(said.contains("copied"), "the refusal names the agent: {said}");
         }
         first.send(2, &[1.0]).await?;
-        wait_for("one incident about the copy", PATIENCE, || {
-            let incidents = collector.client().incidents()?;
-            let own = incidents.iter().filter(|incident| incident.rule == "identity-twice").count();
-            ensure!(own <= 1, "{own} incidents: {incidents:?}");
-            Ok((own == 1).then_some(()))
-        })?;
+        let incidents = collector.client().incidents()?;
+        let is_told = incidents.iter().any(|incident| incident.rule == "identity-twice");
+        ensure!(!is_told, "within 30 s it may be the same host after a reset: {incidents:?}");
         let problems = collector.client().status()?.problems;
         let own = problems.iter().filter(|problem| problem.contains("copied")).count();
         ensure!(own == 1, "the board says so once: {problems:?}");
