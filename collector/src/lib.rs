@@ -6,6 +6,7 @@
 //! - [`writer`]: the one thread that decides, commits and adopts.
 //! - [`store`]: the seam to the disk; the only place that names RocksDB.
 //! - [`handle`]: what listeners and notifiers may ask of the running collector.
+//! - `net`: what both doors do with sockets.
 //! - [`query`], [`explain`](handle::Handle::explain): history, off the writer's thread.
 //! - [`http`]: the operators' door; [`notify`]: the way out to people.
 //! - [`telemetry`]: the collector's own numbers.
@@ -18,6 +19,7 @@ mod explain;
 pub mod handle;
 pub mod http;
 pub mod ingest;
+mod net;
 pub mod notify;
 pub mod query;
 pub mod reload;

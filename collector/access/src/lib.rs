@@ -6,6 +6,7 @@
 //! - [`event`]: what can happen: tokens, enrolment, users, sessions, denials.
 //! - [`answer`]: what comes of it.
 //! - [`access`]: the tables; `decide` is pure, `adopt` cannot fail.
+//! - [`address`]: whose an address is.
 //! - [`view`]: what readers see, as it was committed.
 //! - [`audit`]: one line an act, chained by hash, and how a chain is checked.
 //! - [`rows`]: keys and values of what is kept; [`limits`]: every bound.
@@ -18,6 +19,7 @@
 
 pub mod access;
 mod acts;
+pub mod address;
 pub mod answer;
 pub mod audit;
 mod denials;

@@ -38,7 +38,6 @@ mod secret;
 pub mod server;
 #[cfg(test)]
 mod server_tests;
-mod stream;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

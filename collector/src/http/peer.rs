@@ -1,8 +1,9 @@
 //! Where a request comes from, as the listener knows it: nothing that a request
 //! says about itself can change it.
 
+use signalbox_access::address::host_name;
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 /// The other end of a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,23 +30,12 @@ impl Peer {
         matches!(self, Peer::Tcp { is_tls: true, .. })
     }
 
-    /// What failures are counted by: an IPv6 host has a whole /64 to call from.
+    /// What failures are counted by.
     pub(crate) fn throttle_key(&self) -> String {
         match self {
-            Peer::Tcp { ip, .. } => match network(*ip) {
-                IpAddr::V6(net) => format!("{net}/64"),
-                IpAddr::V4(ip) => ip.to_string(),
-            },
+            Peer::Tcp { ip, .. } => host_name(*ip),
             other @ Peer::Local { .. } => other.to_string(),
         }
-    }
-}
-
-/// Whose an address is: an IPv6 host has a whole /64 to call from. Loopback stays itself.
-pub(crate) fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) if !ip.is_loopback() => IpAddr::V6(Ipv6Addr::from(u128::from(ip) >> 64 << 64)),
-        ip => ip,
     }
 }
 

@@ -12,8 +12,10 @@
 //! TCP cannot keep the operator on this host out.
 
 use crate::http::limits::Limits;
-use crate::http::peer::{Peer, account, network};
-use crate::http::stream::Patient;
+use crate::http::peer::{Peer, account};
+use crate::net::listen;
+use crate::net::patient::{Patient, TooSlow};
+use crate::net::tally::Tally;
 use crate::tls::Tls;
 use axum::Router;
 use axum::body::Body;
@@ -24,12 +26,10 @@ use hyper::service::Service;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::{TowerToHyperService, TowerToHyperServiceFuture};
 use metrics::{counter, gauge};
-use socket2::{Domain, Protocol, Socket, Type};
-use std::collections::HashMap;
+use signalbox_access::address::host_of;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,6 +51,8 @@ const BUFFER_MAX_BYTES: usize = 64 * 1024;
 const LOCAL_MAX: usize = 64;
 /// Connections that the kernel holds until we take them.
 const BACKLOG: i32 = 1024;
+/// A reader that takes nothing of an answer.
+const TOO_SLOW: TooSlow = TooSlow { counter: "signalbox_http_slow_readers_total", words: "the reader takes nothing" };
 /// How long requests under way may take to end when the collector stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Pause after a failed accept (no descriptors left): long enough for one to come back.
@@ -103,15 +105,7 @@ pub fn bind(address: SocketAddr, has_tls: bool) -> Result<TcpListener, BindError
     if !has_tls && !address.ip().is_loopback() {
         return Err(BindError::NotLoopback(address));
     }
-    let listen = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        TcpListener::from_std(socket.into())
-    };
-    listen().map_err(|source| BindError::Listen { address, source })
+    listen::tcp(address, BACKLOG).map_err(|source| BindError::Listen { address, source })
 }
 
 /// Listens on a Unix socket, in the place of one that nobody serves any more. Only
@@ -121,19 +115,8 @@ pub fn bind(address: SocketAddr, has_tls: bool) -> Result<TcpListener, BindError
 /// # Errors
 /// [`BindError::Socket`].
 pub fn bind_local(path: &Path, is_shared: bool) -> Result<UnixListener, BindError> {
-    let listen = || {
-        match std::os::unix::net::UnixStream::connect(path) {
-            Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves it")),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
-            // Not there, or not to be opened: bind says which.
-            Err(_) => {}
-        }
-        let listener = UnixListener::bind(path)?;
-        let mode = if is_shared { 0o666 } else { 0o600 };
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-        Ok(listener)
-    };
-    listen().map_err(|source| BindError::Socket { path: path.to_owned(), source })
+    let mode = if is_shared { 0o666 } else { 0o600 };
+    listen::local(path, mode).map_err(|source| BindError::Socket { path: path.to_owned(), source })
 }
 
 /// Serves until `stop` is ready, then lets requests under way end.
@@ -152,7 +135,7 @@ pub async fn serve(doors: Doors, router: Router, stop: impl Future<Output = ()>)
                 Ok(((stream, address), slot)) => over_tcp(&line, stream, address, slot, &counts, secure.as_ref()),
                 Err(error) => pause(error).await,
             },
-            accepted = accept(accept_local(local.as_ref()), &locals) => match accepted {
+            accepted = accept(listen::accept_local(local.as_ref()), &locals) => match accepted {
                 Ok((stream, slot)) => over_socket(&line, stream, slot),
                 Err(error) => pause(error).await,
             },
@@ -179,20 +162,13 @@ async fn accept<T>(
     Ok((accepted.await?, slot))
 }
 
-async fn accept_local(listener: Option<&UnixListener>) -> io::Result<UnixStream> {
-    match listener {
-        Some(listener) => Ok(listener.accept().await?.0),
-        None => std::future::pending().await,
-    }
-}
-
 async fn pause(error: io::Error) {
     counter!("signalbox_http_accept_failed_total").increment(1);
     tracing::warn!(%error, "accept of an HTTP connection failed");
     tokio::time::sleep(ACCEPT_PAUSE).await;
 }
 
-type Counts = Mutex<HashMap<IpAddr, usize>>;
+type Counts = Mutex<Tally<IpAddr>>;
 
 /// A connection among those of its address.
 struct Place {
@@ -202,13 +178,12 @@ struct Place {
 
 impl Place {
     fn take(counts: &Arc<Counts>, ip: IpAddr, max: usize) -> Option<Place> {
-        let ip = network(ip);
+        let ip = host_of(ip);
         let mut held = counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let n = held.entry(ip).or_insert(0);
-        if *n >= max && !ip.is_loopback() {
+        if held.of(&ip) >= max && !ip.is_loopback() {
             return None;
         }
-        *n += 1;
+        held.take(ip);
         drop(held);
         Some(Place { counts: Arc::clone(counts), ip })
     }
@@ -216,13 +191,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let mut held = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(n) = held.get_mut(&self.ip) {
-            *n -= 1;
-            if *n == 0 {
-                held.remove(&self.ip);
-            }
-        }
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner).give_back(&self.ip);
     }
 }
 
@@ -309,7 +278,7 @@ impl Line {
             .max_headers(HEADERS_MAX)
             .max_buf_size(BUFFER_MAX_BYTES)
             .serve_connection(
-                TokioIo::new(Patient::new(stream, self.limits.write)),
+                TokioIo::new(Patient::new(stream, self.limits.write, TOO_SLOW)),
                 Introduced { peer, inner: TowerToHyperService::new(self.router) },
             );
         let mut served = pin!(served);
@@ -354,6 +323,7 @@ impl Service<Request<Incoming>> for Introduced {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[tokio::test]
     async fn without_tls_only_loopback_is_listened_on_and_the_refusal_says_why() {

@@ -15,16 +15,15 @@ use super::limits::Limits;
 use super::peer::{NotAllowed, Peer, Who};
 use super::places::{Places, Stranger};
 use crate::handle::Handle;
+use crate::net::listen;
 use crate::tls::Tls;
 use crate::tls::verifier::{KeyTable, Shown, Standing, noting};
 use rustls::ServerConfig;
 use signalbox_access::event::Denial;
 use signalbox_access::rows::KeyState;
 use signalbox_proto::join::Fingerprint;
-use socket2::{Domain, Protocol, Socket, Type};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,15 +69,7 @@ pub enum ListenError {
 /// # Errors
 /// [`ListenError::Refused`].
 pub fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
-    let bind = || {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        TcpListener::from_std(socket.into())
-    };
-    bind().map_err(|why| ListenError::Refused { address, why })
+    listen::tcp(address, BACKLOG).map_err(|why| ListenError::Refused { address, why })
 }
 
 /// Listens on a Unix socket, in the place of one that nobody serves any more. Every
@@ -87,19 +78,8 @@ pub fn listen(address: SocketAddr) -> Result<TcpListener, ListenError> {
 /// # Errors
 /// [`ListenError::Socket`].
 pub fn listen_local(path: &Path, is_shared: bool) -> Result<UnixListener, ListenError> {
-    let bind = || {
-        match std::os::unix::net::UnixStream::connect(path) {
-            Ok(_) => return Err(io::Error::new(io::ErrorKind::AddrInUse, "another process serves it")),
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => std::fs::remove_file(path)?,
-            // Not there, or not to be opened: bind says which.
-            Err(_) => {}
-        }
-        let listener = UnixListener::bind(path)?;
-        let mode = if is_shared { 0o666 } else { 0o660 };
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
-        Ok(listener)
-    };
-    bind().map_err(|why| ListenError::Socket { path: path.to_owned(), why })
+    let mode = if is_shared { 0o666 } else { 0o660 };
+    listen::local(path, mode).map_err(|why| ListenError::Socket { path: path.to_owned(), why })
 }
 
 /// The table of keys as it was committed.
@@ -160,7 +140,7 @@ pub(crate) fn run(doors: Doors, handle: Handle, mut stopping: watch::Receiver<bo
         loop {
             let failed = tokio::select! {
                 accepted = tcp.accept() => accepted.map(|(stream, address)| line.over_tcp(stream, address)).err(),
-                accepted = accept_local(local.as_ref()) => accepted.map(|stream| line.over_socket(stream)).err(),
+                accepted = listen::accept_local(local.as_ref()) => accepted.map(|stream| line.over_socket(stream)).err(),
                 _ = stopping.wait_for(|stop| *stop) => return,
                 () = line.accepted.closed() => return,
             };
@@ -172,13 +152,6 @@ pub(crate) fn run(doors: Doors, handle: Handle, mut stopping: watch::Receiver<bo
         }
     });
     receiver
-}
-
-async fn accept_local(listener: Option<&UnixListener>) -> io::Result<UnixStream> {
-    match listener {
-        Some(listener) => Ok(listener.accept().await?.0),
-        None => std::future::pending().await,
-    }
 }
 
 fn refused() {
@@ -217,7 +190,7 @@ impl Line {
             None => Place::Stranger(place),
         };
         let peer = Peer::new(who, Some(address.ip()));
-        self.pass(Connection::new(Transport::Tls(Box::new(stream)), place, peer, &self.limits)).await;
+        self.pass(Connection::new(Transport::Left(Box::new(stream)), place, peer, &self.limits)).await;
     }
 
     /// A handshake came to nothing: counted, and on record when somebody showed a
@@ -262,7 +235,7 @@ impl Line {
         }
         let Ok(place) = Arc::clone(places).try_acquire_owned() else { return refused() };
         let place = Place::Local { _place: place };
-        let connection = Connection::new(Transport::Local(stream), place, peer, &self.limits);
+        let connection = Connection::new(Transport::Right(stream), place, peer, &self.limits);
         let line = Arc::clone(self);
         tokio::spawn(async move { line.pass(connection).await });
     }

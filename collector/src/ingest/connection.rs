@@ -7,6 +7,7 @@
 use super::limits::Limits;
 use super::peer::Peer;
 use super::places::{Member, Stranger};
+use crate::net::patient::{Patient, TooSlow};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -17,17 +18,18 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 use tonic::transport::server::Connected;
 
 /// A connection that is too old is closed this long after its streams were told to
 /// end.
 const AGE_GRACE: Duration = Duration::from_secs(30);
 
-/// The bytes.
-pub(super) enum Transport {
-    Tls(Box<TlsStream<TcpStream>>),
-    Local(UnixStream),
-}
+/// The bytes: over TLS, or over the Unix socket.
+pub(super) type Transport = Either<Box<TlsStream<TcpStream>>, UnixStream>;
+
+/// An agent that takes nothing of what it is told.
+const TOO_SLOW: TooSlow = TooSlow { counter: "signalbox_streams_slow_total", words: "the agent takes nothing" };
 
 /// The place.
 pub(super) enum Place {
@@ -38,15 +40,12 @@ pub(super) enum Place {
 
 /// A connection for HTTP/2.
 pub struct Connection {
-    transport: Transport,
+    transport: Patient<Transport>,
     place: Place,
     peer: Peer,
     first_call: Option<Pin<Box<Sleep>>>,
     /// First: its streams are told to end. Then: it is closed.
     age: Pin<Box<Sleep>>,
-    slow_reader: Duration,
-    /// Stands while a write waits.
-    waiting: Option<Pin<Box<Sleep>>>,
 }
 
 fn ended(why: &'static str) -> io::Error {
@@ -59,13 +58,11 @@ impl Connection {
         let share = crate::tls::random::<1>().map_or(0, |[byte]| u32::from(byte));
         let age = limits.age + limits.age / 10 * share / 256;
         Connection {
-            transport,
+            transport: Patient::new(transport, limits.slow_reader, TOO_SLOW),
             place,
             peer,
             first_call: Some(Box::pin(tokio::time::sleep(limits.first_call))),
             age: Box::pin(tokio::time::sleep(age)),
-            slow_reader: limits.slow_reader,
-            waiting: None,
         }
     }
 
@@ -95,21 +92,6 @@ impl Connection {
         }
         Ok(())
     }
-
-    /// Lets `done` through, or breaks off when it has been pending for too long.
-    fn bounded<T>(&mut self, cx: &mut Context<'_>, done: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if done.is_ready() {
-            self.waiting = None;
-            return done;
-        }
-        let patience = self.slow_reader;
-        let waiting = self.waiting.get_or_insert_with(|| Box::pin(tokio::time::sleep(patience)));
-        if waiting.as_mut().poll(cx).is_pending() {
-            return Poll::Pending;
-        }
-        metrics::counter!("signalbox_streams_slow_total").increment(1);
-        Poll::Ready(Err(ended("the agent takes nothing")))
-    }
 }
 
 impl Connected for Connection {
@@ -124,36 +106,21 @@ impl AsyncRead for Connection {
         if let Err(error) = self.check(cx) {
             return Poll::Ready(Err(error));
         }
-        match &mut self.transport {
-            Transport::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
-            Transport::Local(stream) => Pin::new(stream).poll_read(cx, buf),
-        }
+        Pin::new(&mut self.transport).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let done = match &mut self.transport {
-            Transport::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-            Transport::Local(stream) => Pin::new(stream).poll_write(cx, buf),
-        };
-        self.bounded(cx, done)
+        Pin::new(&mut self.transport).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let done = match &mut self.transport {
-            Transport::Tls(stream) => Pin::new(stream).poll_flush(cx),
-            Transport::Local(stream) => Pin::new(stream).poll_flush(cx),
-        };
-        self.bounded(cx, done)
+        Pin::new(&mut self.transport).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let done = match &mut self.transport {
-            Transport::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
-            Transport::Local(stream) => Pin::new(stream).poll_shutdown(cx),
-        };
-        self.bounded(cx, done)
+        Pin::new(&mut self.transport).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -161,17 +128,10 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let done = match &mut self.transport {
-            Transport::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-            Transport::Local(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        };
-        self.bounded(cx, done)
+        Pin::new(&mut self.transport).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.transport {
-            Transport::Tls(stream) => stream.is_write_vectored(),
-            Transport::Local(stream) => stream.is_write_vectored(),
-        }
+        self.transport.is_write_vectored()
     }
 }

@@ -2,6 +2,7 @@
 //! is said inside of it can change that.
 
 use crate::tls::verifier::Shown;
+use signalbox_access::address::host_name;
 use signalbox_access::rows::KeyState;
 use signalbox_access::view::AccessView;
 use signalbox_access::{Caller, Principal};
@@ -185,12 +186,9 @@ impl Peer {
         Caller::new(principal, self.to_string())
     }
 
-    /// What attempts are counted by: an IPv6 host has a whole /64 to call from.
+    /// What attempts are counted by.
     pub(super) fn rate_key(&self) -> String {
-        match self.ip {
-            Some(ip @ IpAddr::V6(_)) => format!("{}/64", super::places::host_of(ip)),
-            _ => self.to_string(),
-        }
+        self.ip.map_or_else(|| self.to_string(), host_name)
     }
 }
 

@@ -10,10 +10,11 @@
 //! what is old among strangers is not one.
 
 use super::limits::Limits;
+use crate::net::tally::Tally;
+use signalbox_access::address::host_of;
 use signalbox_proto::join::Fingerprint;
-use std::collections::{BTreeMap, HashMap};
-use std::hash::Hash;
-use std::net::{IpAddr, Ipv6Addr};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::oneshot;
 
@@ -33,8 +34,8 @@ struct Held {
     next: u64,
     /// The first is the oldest. Dropping what tells it to go tells it.
     strangers: BTreeMap<u64, oneshot::Sender<()>>,
-    by_address: HashMap<IpAddr, usize>,
-    by_key: HashMap<Fingerprint, usize>,
+    by_address: Tally<IpAddr>,
+    by_key: Tally<Fingerprint>,
 }
 
 /// A stranger's place; given back when it is dropped.
@@ -73,8 +74,7 @@ impl Places {
     pub(super) fn stranger(self: &Arc<Self>, address: IpAddr) -> Option<Stranger> {
         let address = host_of(address);
         let mut held = self.lock();
-        let n_own = held.by_address.get(&address).copied().unwrap_or(0);
-        if !address.is_loopback() && n_own >= self.per_address_max {
+        if !address.is_loopback() && held.by_address.of(&address) >= self.per_address_max {
             return None;
         }
         if held.strangers.len() >= self.strangers_max && held.strangers.pop_first().is_some() {
@@ -84,28 +84,19 @@ impl Places {
         held.next += 1;
         let (stay, go) = oneshot::channel();
         held.strangers.insert(no, stay);
-        held.by_address.insert(address, n_own + 1);
+        held.by_address.take(address);
         Some(Stranger { places: Arc::clone(self), no, address, go })
     }
 
     /// A place for the holder of a key; none when all are taken, or too many by it.
     pub(super) fn member(self: &Arc<Self>, key: Fingerprint) -> Option<Member> {
         let mut held = self.lock();
-        let n_own = held.by_key.get(&key).copied().unwrap_or(0);
-        if held.n_members >= self.members_max || n_own >= self.per_agent_max {
+        if held.n_members >= self.members_max || held.by_key.of(&key) >= self.per_agent_max {
             return None;
         }
         held.n_members += 1;
-        held.by_key.insert(key, n_own + 1);
+        held.by_key.take(key);
         Some(Member { places: Arc::clone(self), key })
-    }
-}
-
-/// By what a host is counted: one with IPv6 has a whole /64 to call from.
-pub(super) fn host_of(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V6(ip) if !ip.is_loopback() => Ipv6Addr::from(u128::from(ip) >> 64 << 64).into(),
-        other => other,
     }
 }
 
@@ -113,16 +104,7 @@ impl Drop for Stranger {
     fn drop(&mut self) {
         let mut held = self.places.lock();
         let _gone = held.strangers.remove(&self.no);
-        give_back(&mut held.by_address, &self.address);
-    }
-}
-
-fn give_back<K: Eq + Hash>(counts: &mut HashMap<K, usize>, key: &K) {
-    if let Some(n_own) = counts.get_mut(key) {
-        *n_own -= 1;
-        if *n_own == 0 {
-            counts.remove(key);
-        }
+        held.by_address.give_back(&self.address);
     }
 }
 
@@ -130,7 +112,7 @@ impl Drop for Member {
     fn drop(&mut self) {
         let mut held = self.places.lock();
         held.n_members -= 1;
-        give_back(&mut held.by_key, &self.key);
+        held.by_key.give_back(&self.key);
     }
 }
 
@@ -179,7 +161,7 @@ mod tests {
         let held: Vec<Stranger> = (0..3).map(|n| places.stranger(address(1, n)).unwrap()).collect();
         assert!(places.stranger(address(1, 9)).is_none());
         assert!(places.stranger(address(2, 9)).is_some());
-        let near: Vec<_> = (0..9).map(|_| places.stranger(IpAddr::from(Ipv6Addr::LOCALHOST)).unwrap()).collect();
+        let near: Vec<_> = (0..9).map(|_| places.stranger(IpAddr::from(std::net::Ipv6Addr::LOCALHOST)).unwrap()).collect();
         drop((held, near));
         assert!(places.lock().by_address.is_empty());
     }
@@ -195,9 +177,9 @@ mod tests {
         for stays in [&mut second, &mut third] {
             assert_eq!(stays.go.try_recv(), Err(oneshot::error::TryRecvError::Empty));
         }
-        assert_eq!(places.lock().by_address[&NEAR], 3, "it counts until it is gone");
+        assert_eq!(places.lock().by_address.of(&NEAR), 3, "it counts until it is gone");
         drop(first);
-        assert_eq!(places.lock().by_address[&NEAR], 2);
+        assert_eq!(places.lock().by_address.of(&NEAR), 2);
     }
 
     #[test]

@@ -157,7 +157,7 @@ impl Rig {
         let (near, far) = UnixStream::pair().unwrap();
         let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let peer = Peer::new(who, None);
-        let connection = Connection::new(Transport::Local(near), Place::Local { _place: place }, peer, &limits);
+        let connection = Connection::new(Transport::Right(near), Place::Local { _place: place }, peer, &limits);
         let (connections, receiver) = mpsc::channel(1);
         connections.send(connection).await.unwrap();
         let ground = Ground {

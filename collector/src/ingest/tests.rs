@@ -403,7 +403,7 @@ async fn whoever_takes_nothing_is_let_go() {
     let place = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap();
     let limits = Limits { slow_reader: Duration::from_millis(50), ..Limits::default() };
     let peer = Peer::new(Who::Local { uid: 0 }, None);
-    let mut connection = Connection::new(Transport::Local(near), Place::Local { _place: place }, peer, &limits);
+    let mut connection = Connection::new(Transport::Right(near), Place::Local { _place: place }, peer, &limits);
     let error = connection.write_all(&vec![0; 64 << 20]).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::TimedOut);
 }

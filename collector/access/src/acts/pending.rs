@@ -4,22 +4,14 @@
 use super::join_tokens::refused;
 use super::{check_end, conflict, done};
 use crate::access::Work;
+use crate::address::host_of;
 use crate::answer::{Answer, Granted, Refused};
 use crate::event::ApprovalRequest;
 use crate::limits::{CERTIFICATE_LIFE, CSR_MAX_BYTES, PENDING_LIFE, PENDING_MAX, PENDING_PER_ADDRESS_MAX};
 use crate::rows::{PendingRow, PendingState};
 use crate::secret::KeyFingerprint;
-use core::net::{IpAddr, Ipv6Addr};
 use signalbox_proto::join::Refusal;
 use signalbox_proto::names::Labels;
-
-/// Whose an address is: an IPv6 host has a whole /64 to call from.
-fn network(ip: IpAddr) -> IpAddr {
-    match ip.to_canonical() {
-        IpAddr::V6(ip) => IpAddr::V6(Ipv6Addr::from(u128::from(ip) >> 64 << 64)),
-        ip @ IpAddr::V4(_) => ip,
-    }
-}
 
 impl Work<'_> {
     /// Asking again with the same key is the same request.
@@ -45,8 +37,8 @@ impl Work<'_> {
             // A refusal that was given may be forgotten sooner than one who waits.
             self.tables.pending.remove_if(|_, row| row.state == PendingState::Rejected);
         }
-        let network = request.remote.map(network);
-        let waiting = self.tables.pending.iter().filter(|(_, row)| row.remote.map(self::network) == network);
+        let host = request.remote.map(host_of);
+        let waiting = self.tables.pending.iter().filter(|(_, row)| row.remote.map(host_of) == host);
         let waiting = waiting.filter(|(_, row)| row.state == PendingState::Waiting && at < row.expires);
         if waiting.count() >= PENDING_PER_ADDRESS_MAX {
             return refused(Refusal::TooMany, format!("{PENDING_PER_ADDRESS_MAX} agents of this address wait already"));

@@ -1,8 +1,8 @@
 //! A byte stream that does not wait for ever for its reader.
 //!
-//! hyper bounds the time to read a head; nothing bounds a peer that asks for a
-//! large answer and then takes no byte of it. Here a write that makes no progress
-//! within a span breaks the connection.
+//! HTTP bounds the time to read a head; nothing bounds a peer that asks for a large
+//! answer and then takes no byte of it. Here a write that makes no progress within a
+//! span breaks the connection.
 
 use std::future::Future;
 use std::io;
@@ -12,17 +12,27 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+/// What a reader that was too slow is counted as, and what is said of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct TooSlow {
+    /// Name of the counter.
+    pub(crate) counter: &'static str,
+    /// The error's words.
+    pub(crate) words: &'static str,
+}
+
 /// `S` with a deadline on each wait for the reader.
 pub(crate) struct Patient<S> {
     inner: S,
     patience: Duration,
+    too_slow: TooSlow,
     /// Stands while a write waits.
     waiting: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Patient<S> {
-    pub(crate) fn new(inner: S, patience: Duration) -> Patient<S> {
-        Patient { inner, patience, waiting: None }
+    pub(crate) fn new(inner: S, patience: Duration, too_slow: TooSlow) -> Patient<S> {
+        Patient { inner, patience, too_slow, waiting: None }
     }
 
     /// Lets `done` through, or breaks off when it has been pending for too long.
@@ -36,8 +46,8 @@ impl<S> Patient<S> {
         if waiting.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        metrics::counter!("signalbox_http_slow_readers_total").increment(1);
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the reader takes nothing")))
+        metrics::counter!(self.too_slow.counter).increment(1);
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, self.too_slow.words)))
     }
 }
 
@@ -82,17 +92,19 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+    const TOO_SLOW: TooSlow = TooSlow { counter: "signalbox_slow_total", words: "the reader takes nothing" };
+
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_takes_nothing_is_let_go() {
         let (near, _far) = tokio::io::duplex(8);
-        let error = Patient::new(near, Duration::from_secs(30)).write_all(&[0; 9]).await.unwrap_err();
+        let error = Patient::new(near, Duration::from_secs(30), TOO_SLOW).write_all(&[0; 9]).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_slow_reader_that_goes_on_reading_is_waited_for() {
         let (near, mut far) = tokio::io::duplex(8);
-        let mut near = Patient::new(near, Duration::from_secs(30));
+        let mut near = Patient::new(near, Duration::from_secs(30), TOO_SLOW);
         let reader = tokio::spawn(async move {
             let mut byte = [0; 8];
             for _ in 0..10 {
