@@ -1,4 +1,5 @@
-//! Durations and sizes as people write them in files and flags.
+//! Durations and sizes as people write them in files and flags, bytes as hexadecimal,
+//! and which characters may not be shown as they are.
 //!
 //! A number without a unit is refused: nobody should have to guess.
 
@@ -51,6 +52,20 @@ const SIZE_UNITS: &[(&str, u64)] = &[
     ("GB", 1_000_000_000),
     ("TB", 1_000_000_000_000),
 ];
+
+/// Lower-case hexadecimal, two digits a byte.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// True for characters that a terminal obeys, or that hide or reorder others: text
+/// from elsewhere shows them escaped.
+pub fn is_hostile(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}')
+}
 
 /// Parses `250ms`, `30s`, `1h30m`, `0s`; units ms, s, m, h, d, w.
 ///

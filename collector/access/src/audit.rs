@@ -14,11 +14,11 @@
 
 use crate::event::AccessEvent;
 use crate::limits::AUDIT_FIELD_MAX_CHARS;
-use crate::secret::hex;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use signalbox_proto::api::AuditEntry;
+use signalbox_proto::text::{hex, is_hostile};
 use signalbox_proto::units::UnixMillis;
 use std::fmt;
 use thiserror::Error;
@@ -437,10 +437,7 @@ pub(crate) fn clean(text: &str) -> String {
             out.push('…');
             break;
         }
-        let hidden = matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e0fff}');
-        if c.is_control() || hidden {
+        if is_hostile(c) {
             out.extend(c.escape_unicode());
         } else {
             out.push(c);

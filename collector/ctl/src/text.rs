@@ -6,19 +6,12 @@
 //! anything is printed. [`clean`] is called once, where server text enters a
 //! rendered line; nothing after it adds or removes escapes.
 
+use signalbox_proto::text::is_hostile;
 use std::borrow::Cow;
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 /// Narrowest text column that still reads; below it lines are cut by the terminal.
 const WRAP_MIN_COLUMNS: usize = 16;
-
-/// True for characters that a terminal obeys, or that hide or reorder others.
-fn is_hostile(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
 
 /// One line: control, invisible and reordering characters become `\n`,
 /// `\u{1b}` and the like.

@@ -17,6 +17,7 @@ use crate::work::Work;
 use sha2::{Digest, Sha256};
 use signalbox_proto::api::{LedgerLine, Outcome};
 use signalbox_proto::status::Level;
+use signalbox_proto::text::hex;
 use signalbox_proto::units::Millis;
 
 /// The first retry comes after this long; each later one after twice as long …
@@ -232,8 +233,7 @@ pub(crate) fn is_end(transition: &str) -> bool {
 /// The same for the same transition, over retries and restarts.
 fn key(incident: u64, transition: u64, channel: &str) -> String {
     let hash = Sha256::digest(format!("{incident}/{transition}/{channel}").as_bytes());
-    let hex: Vec<String> = hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
-    hex.concat()
+    hex(&hash[..16])
 }
 
 /// 1 s, 2 s, 4 s … 5 min.

@@ -9,7 +9,7 @@
 use crate::notify::config::EmailChannel;
 use crate::notify::webhook::incident_url;
 use crate::notify::when::utc_seconds;
-use crate::notify::{Notifier, hex, one_line};
+use crate::notify::{Notifier, one_line};
 use async_trait::async_trait;
 use lettre::message::header::{ContentType, HeaderName, HeaderValue, MIME_VERSION_1_0};
 use lettre::message::{Mailbox, Message};
@@ -21,6 +21,7 @@ use lettre::{Address, AsyncSmtpTransport, AsyncTransport, Tokio1Executor, addres
 use sha2::{Digest, Sha256};
 use signalbox_engine::decision::Notice;
 use signalbox_engine::event::DeliveryOutcome;
+use signalbox_proto::text::hex;
 use signalbox_proto::units::{Millis, UnixMillis};
 use std::fmt::Write;
 use std::time::{Duration, SystemTime};

@@ -9,7 +9,7 @@
 
 use crate::notify::config::{WebhookChannel, is_link_local};
 use crate::notify::when::utc;
-use crate::notify::{Notifier, hex, one_line};
+use crate::notify::{Notifier, one_line};
 use async_trait::async_trait;
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -20,6 +20,7 @@ use sha2::{Digest, Sha256};
 use signalbox_engine::decision::Notice;
 use signalbox_engine::event::DeliveryOutcome;
 use signalbox_proto::status::Level;
+use signalbox_proto::text::hex;
 use signalbox_proto::units::UnixMillis;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -23,6 +23,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use signalbox_proto::api::CaRoot;
 use signalbox_proto::names::AgentId;
+use signalbox_proto::text::hex;
 use signalbox_proto::units::UnixMillis;
 use std::path::{Path, PathBuf};
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -232,7 +233,7 @@ fn installation(folder: &Path) -> Result<String, TlsError> {
     // Version 4, variant 1 (RFC 9562, section 5.4).
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
-    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    let hex = hex(&bytes);
     let id = format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]);
     files::write(folder, "installation", &format!("{id}\n"), false)?;
     Ok(id)

@@ -36,6 +36,7 @@ use node::{Node, Value};
 use report::Report;
 use sha2::{Digest, Sha256};
 use signalbox_proto::api::Finding;
+use signalbox_proto::text::hex;
 use std::collections::BTreeMap;
 
 /// Most rules in all files together.
@@ -141,7 +142,7 @@ fn version(files: &BTreeMap<String, String>) -> String {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    hash.finalize().iter().take(VERSION_BYTES).map(|byte| format!("{byte:02x}")).collect()
+    hex(&hash.finalize()[..VERSION_BYTES])
 }
 
 #[cfg(test)]

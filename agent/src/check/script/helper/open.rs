@@ -12,6 +12,7 @@
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, open, openat, readlinkat};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
+use signalbox_proto::text::hex;
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fs::File;
@@ -213,8 +214,8 @@ pub(super) fn check_digest(file: &File, expected: &[u8]) -> io::Result<()> {
     if found[..] == *expected {
         return Ok(());
     }
-    let hex: String = found.iter().map(|byte| format!("{byte:02x}")).collect();
-    Err(io::Error::other(format!("its sha256 is {hex}, which is not the one in the configuration")))
+    let found = hex(&found);
+    Err(io::Error::other(format!("its sha256 is {found}, which is not the one in the configuration")))
 }
 
 #[cfg(test)]
