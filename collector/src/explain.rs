@@ -8,7 +8,7 @@ use crate::config::refusal;
 use crate::handle::HandleError;
 use crate::query::{QueryLimits, Reader};
 use crate::shared::Shared;
-use crate::store::{Family, Store, after_prefix, keys};
+use crate::store::{Family, Store, StoreError, each_of, keys};
 use crate::writer::EXPLAINED;
 use crate::writer::intake::HOST;
 use signalbox_engine::board::Board;
@@ -25,7 +25,6 @@ use signalbox_proto::names::Labels;
 use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::SeriesId as StoredId;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
 
@@ -140,7 +139,10 @@ impl Past<'_> {
             Extent::Row => {
                 let (from, to) = (keys::history_of(table, key), keys::history(table, key, self.at.shifted(1)));
                 let version = self.store.last(Family::History, &from, &to).map_err(store_error)?;
-                Ok(version.and_then(|(_, row)| Some((key.to_vec(), present(&row)?))).into_iter().collect())
+                Ok(version
+                    .and_then(|(_, row)| Some((key.to_vec(), keys::present(&row)?.to_vec())))
+                    .into_iter()
+                    .collect())
             }
             Extent::Prefix => self.versions(table, key),
         }
@@ -148,30 +150,28 @@ impl Past<'_> {
 
     fn standing(&self, table: Table, prefix: &[u8]) -> Result<Found, HandleError> {
         let mut rows = Found::new();
-        let from = keys::state(table, prefix);
-        let mut visit = |key: &[u8], value: &[u8]| {
+        each_of(self.store, Family::State, &keys::state(table, prefix), |key, value| {
             rows.push((key[1..].to_vec(), value.to_vec()));
-            ControlFlow::Continue(())
-        };
-        self.store.scan(Family::State, &from, &after_prefix(&from), &mut visit).map_err(store_error)?;
+            Ok::<(), StoreError>(())
+        })
+        .map_err(store_error)?;
         Ok(rows)
     }
 
     /// The version in force of every row of a small table.
     fn versions(&self, table: Table, prefix: &[u8]) -> Result<Found, HandleError> {
         let mut rows: BTreeMap<Vec<u8>, Vec<u8>> = BTreeMap::new();
-        let all = [table as u8];
-        let mut visit = |key: &[u8], value: &[u8]| {
+        each_of(self.store, Family::History, &[table as u8], |key, value| {
             if let Some((row, from)) = keys::parse_history(key)
                 && from <= self.at
                 && let Some(own) = keys::row_key(row).filter(|own| own.starts_with(prefix))
             {
                 rows.insert(own.to_vec(), value.to_vec());
             }
-            ControlFlow::Continue(())
-        };
-        self.store.scan(Family::History, &all, &after_prefix(&all), &mut visit).map_err(store_error)?;
-        Ok(rows.into_iter().filter_map(|(key, row)| Some((key, present(&row)?))).collect())
+            Ok::<(), StoreError>(())
+        })
+        .map_err(store_error)?;
+        Ok(rows.into_iter().filter_map(|(key, row)| Some((key, keys::present(&row)?.to_vec()))).collect())
     }
 
     /// The rules that were in force.
@@ -186,11 +186,6 @@ impl Past<'_> {
         let (rules, _) = config::parse(&source);
         rules.map(Arc::new).ok_or_else(|| store_error("the rules of that instant are refused by this version"))
     }
-}
-
-/// The row of a version; none when it was removed then.
-fn present(version: &[u8]) -> Option<Vec<u8>> {
-    version.strip_prefix(&[1]).map(<[u8]>::to_vec)
 }
 
 fn samples(shared: &Shared, item: &Located, at: UnixMillis) -> Result<Vec<(UnixMillis, f64)>, HandleError> {

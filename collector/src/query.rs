@@ -5,7 +5,7 @@
 //! that a chunk sealed in between is seen twice and never not at all.
 
 use crate::shared::Shared;
-use crate::store::{Family, StoreError, after_prefix};
+use crate::store::{Family, StoreError, after_prefix, each};
 use crate::writer::intake::HOST;
 use signalbox_proto::api::{QueryAnswer, SeriesPoints};
 use signalbox_proto::names::AgentId;
@@ -16,7 +16,6 @@ use signalbox_tsdb::keys::{AgentNo, Chunk};
 use signalbox_tsdb::merge::merge;
 use signalbox_tsdb::{Point, SeriesId};
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 use thiserror::Error;
 
@@ -221,21 +220,17 @@ impl Reader<'_> {
         n_read: &usize,
     ) -> Result<Vec<Vec<Point>>, QueryError> {
         let mut points: Vec<Vec<Point>> = vec![Vec::new(); ids.len()];
-        let mut outcome = Ok(());
         let first = Chunk::seek(agent, from).encode();
         let last = after_prefix(&agent.0.to_be_bytes());
-        let mut visit = |key: &[u8], row: &[u8]| {
+        each(&**self.shared.store(), Family::Chunks, (&first, &last), |key, row| {
             if !Chunk::decode(key).is_some_and(|chunk| chunk.overlaps(from, end)) {
-                return ControlFlow::Continue(());
+                return Ok(());
             }
-            outcome = self.read_chunk(row, ids, from, end, &mut points).and_then(|()| {
-                self.check_time()?;
-                self.check_samples(n_read + points.iter().map(Vec::len).sum::<usize>())
-            });
-            if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        };
-        self.shared.store().scan(Family::Chunks, &first, &last, &mut visit)?;
-        outcome.map(|()| points)
+            self.read_chunk(row, ids, from, end, &mut points)?;
+            self.check_time()?;
+            self.check_samples(n_read + points.iter().map(Vec::len).sum::<usize>())
+        })?;
+        Ok(points)
     }
 
     fn read_chunk(

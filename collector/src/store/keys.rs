@@ -22,6 +22,8 @@ pub const TURN: &[u8] = b"turn";
 const AGENT: u8 = b'a';
 const MARK: u8 = b'm';
 const SIGN: u64 = 1 << 63;
+const REMOVED: u8 = 0;
+const STANDS: u8 = 1;
 
 /// Prefix of all agents' rows.
 pub const AGENTS: &[u8] = &[AGENT];
@@ -78,6 +80,19 @@ pub fn history(table: Table, key: &[u8], at: UnixMillis) -> Vec<u8> {
     let mut out = history_of(table, key);
     out.extend_from_slice(&(at.0.cast_unsigned() ^ SIGN).to_be_bytes());
     out
+}
+
+/// The version of a row: the row as it stands from now on, or none when it is removed.
+pub fn version(row: Option<&[u8]>) -> Vec<u8> {
+    match row {
+        Some(row) => [&[STANDS], row].concat(),
+        None => vec![REMOVED],
+    }
+}
+
+/// The row of a version; none when it was removed.
+pub fn present(version: &[u8]) -> Option<&[u8]> {
+    version.strip_prefix(&[STANDS])
 }
 
 /// Row (table byte, length and key together) and instant of such a key.

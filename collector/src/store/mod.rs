@@ -23,6 +23,7 @@ pub mod memory;
 pub mod rocks;
 pub mod tail;
 
+use signalbox_proto::text::hex;
 use std::ops::ControlFlow;
 use thiserror::Error;
 
@@ -113,8 +114,7 @@ pub enum StoreError {
 impl StoreError {
     /// A row that does not decode.
     pub fn damaged(family: Family, key: &[u8], why: impl ToString) -> StoreError {
-        let key = key.iter().map(|byte| format!("{byte:02x}")).collect();
-        StoreError::Damaged { family: family.name(), key, why: why.to_string() }
+        StoreError::Damaged { family: family.name(), key: hex(key), why: why.to_string() }
     }
 }
 
@@ -224,6 +224,38 @@ pub trait Store: Send + Sync {
 
     /// Figures for people and metrics.
     fn stats(&self) -> Stats;
+}
+
+/// Visits the rows of `[from, to)` as [`Store::scan`] does, until one is refused.
+///
+/// # Errors
+/// What `visit` says, or the store.
+pub fn each<E: From<StoreError>>(
+    store: &dyn Store,
+    family: Family,
+    (from, to): (&[u8], &[u8]),
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut outcome = Ok(());
+    let mut visit = |key: &[u8], value: &[u8]| {
+        outcome = visit(key, value);
+        if outcome.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    };
+    store.scan(family, from, to, &mut visit)?;
+    outcome
+}
+
+/// Visits all rows whose key begins with `prefix`.
+///
+/// # Errors
+/// As [`each`].
+pub fn each_of<E: From<StoreError>>(
+    store: &dyn Store,
+    family: Family,
+    prefix: &[u8],
+    visit: impl FnMut(&[u8], &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    each(store, family, (prefix, &after_prefix(prefix)), visit)
 }
 
 /// The smallest key that is greater than every key with this prefix; empty (the

@@ -302,10 +302,7 @@ impl Writer {
                 None => commit.delete(Family::State, state),
             }
             if EXPLAINED.contains(&row.table) {
-                let version = match &row.value {
-                    Some(value) => [&[1], value.as_slice()].concat(),
-                    None => vec![0],
-                };
+                let version = keys::version(row.value.as_deref());
                 commit.put(Family::History, keys::history(row.table, &row.key, at), version);
             }
         }
@@ -320,7 +317,7 @@ impl Writer {
 
     /// The turn is durable: now it is true, shown, told and acknowledged.
     fn adopt(&mut self, decision: Decision, intake: Intake, at: UnixMillis) {
-        let bands: Vec<_> = decision.bands().to_vec();
+        let bands = decision.bands().to_vec();
         let somebody_acted = !decision.answers().is_empty();
         let notices = decision.notices().to_vec();
         self.must_announce = intake.has_rules || decision.rules_changed();

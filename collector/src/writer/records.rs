@@ -6,7 +6,7 @@
 //! stay longer ([`INCIDENTS_AGE`]), a bounded number of them ([`INCIDENTS_MAX`]). What
 //! is open is never touched.
 
-use crate::store::{Commit, Family, Store, StoreError, after_prefix, keys};
+use crate::store::{Commit, Family, Store, StoreError, after_prefix, each_of, keys};
 use signalbox_engine::decision::Table;
 use signalbox_engine::explain::{META_KEY, rules_version};
 use signalbox_engine::{RestoreError, incident_over, ledger_of, ruleset_since};
@@ -35,22 +35,13 @@ fn damaged(error: RestoreError) -> StoreError {
 }
 
 /// Visits the rows of a table as they stand, keys without the table's byte.
-fn each(
+fn each_row(
     store: &dyn Store,
     table: Table,
-    mut visit: impl FnMut(&[u8], &[u8]) -> Result<ControlFlow<()>, RestoreError>,
+    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), RestoreError>,
 ) -> Result<(), StoreError> {
     let prefix = keys::state(table, &[]);
-    let mut outcome = Ok(());
-    let mut visit = |key: &[u8], value: &[u8]| match visit(&key[prefix.len()..], value) {
-        Ok(flow) => flow,
-        Err(error) => {
-            outcome = Err(damaged(error));
-            ControlFlow::Break(())
-        }
-    };
-    store.scan(Family::State, &prefix, &after_prefix(&prefix), &mut visit)?;
-    outcome
+    each_of(store, Family::State, &prefix, |key, value| visit(&key[prefix.len()..], value).map_err(damaged))
 }
 
 /// Finds what has to go. Versions are kept since `oldest`.
@@ -79,7 +70,7 @@ fn old_versions(store: &dyn Store, oldest: UnixMillis) -> Result<Vec<Vec<u8>>, S
             }
         }
         if from <= oldest {
-            last = Some((key.to_vec(), *value == [0]));
+            last = Some((key.to_vec(), keys::present(value).is_none()));
         }
         if old.len() >= DELETED_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
@@ -92,11 +83,11 @@ fn old_versions(store: &dyn Store, oldest: UnixMillis) -> Result<Vec<Vec<u8>>, S
 
 fn old_incidents(store: &dyn Store, now: UnixMillis) -> Result<Vec<u64>, StoreError> {
     let (mut over, mut newest) = (Vec::new(), 0);
-    each(store, Table::Incidents, |key, value| {
+    each_row(store, Table::Incidents, |key, value| {
         let (number, ended) = incident_over(key, value)?;
         newest = number;
         over.extend(ended.map(|ended| (number, ended)));
-        Ok(ControlFlow::Continue(()))
+        Ok(())
     })?;
     let is_old = |(number, ended): &(u64, UnixMillis)| {
         now.since(*ended) > INCIDENTS_AGE || number.saturating_add(INCIDENTS_MAX) <= newest
@@ -107,11 +98,11 @@ fn old_incidents(store: &dyn Store, now: UnixMillis) -> Result<Vec<u64>, StoreEr
 /// Rulesets that neither the rules in force nor any version of them name.
 fn old_rulesets(store: &dyn Store, oldest: UnixMillis) -> Result<Vec<Vec<u8>>, StoreError> {
     let mut old: Vec<Vec<u8>> = Vec::new();
-    each(store, Table::Rulesets, |key, value| {
+    each_row(store, Table::Rulesets, |key, value| {
         if ruleset_since(key, value)? < oldest {
             old.push(key.to_vec());
         }
-        Ok(if old.len() >= DELETED_MAX { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        Ok(())
     })?;
     if old.is_empty() {
         return Ok(old);
@@ -121,19 +112,12 @@ fn old_rulesets(store: &dyn Store, oldest: UnixMillis) -> Result<Vec<Vec<u8>>, S
         named.extend(rules_version(&[(Table::Meta, META_KEY.to_vec(), value.to_vec())])?.map(String::into_bytes));
         Ok(())
     };
-    each(store, Table::Meta, |_, value| note(value).map(ControlFlow::Continue))?;
-    let prefix = keys::history_of(Table::Meta, META_KEY);
-    let mut outcome = Ok(());
-    let mut visit = |_: &[u8], version: &[u8]| match version.strip_prefix(&[1]).map_or(Ok(()), &mut note) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => {
-            outcome = Err(damaged(error));
-            ControlFlow::Break(())
-        }
-    };
-    store.scan(Family::History, &prefix, &after_prefix(&prefix), &mut visit)?;
-    outcome?;
+    each_row(store, Table::Meta, |_, value| note(value))?;
+    each_of(store, Family::History, &keys::history_of(Table::Meta, META_KEY), |_, version| {
+        keys::present(version).map_or(Ok(()), &mut note).map_err(damaged)
+    })?;
     old.retain(|version| !named.contains(version));
+    old.truncate(DELETED_MAX);
     Ok(old)
 }
 

@@ -8,7 +8,7 @@
 use super::agents::{Agents, LaneEntry};
 use super::intake::HOST;
 use crate::shared::{Catalogue, LaneCell, Problem, Shared};
-use crate::store::{Family, Store, StoreError, after_prefix, keys};
+use crate::store::{Family, Store, StoreError, each_of, keys};
 use signalbox_access::{Access, AuditKey, AuditLine, Fault};
 use signalbox_engine::decision::Row;
 use signalbox_proto::names::AgentId;
@@ -19,7 +19,6 @@ use signalbox_tsdb::index::SeriesIndex;
 use signalbox_tsdb::journal::Row as JournalRow;
 use signalbox_tsdb::keys::{AgentNo, Journal, parse_series};
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// What is read back.
@@ -34,25 +33,6 @@ pub(crate) fn encode_agent(agent: &AgentId) -> Vec<u8> {
     let mut row = Vec::new();
     ciborium::into_writer(agent, &mut row).expect("a string always encodes, and memory does not fail");
     row
-}
-
-/// Visits all rows of a family that begin with `prefix`.
-fn each(
-    store: &dyn Store,
-    family: Family,
-    prefix: &[u8],
-    mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
-) -> Result<(), StoreError> {
-    let mut outcome = Ok(());
-    let mut visit = |key: &[u8], value: &[u8]| match visit(key, value) {
-        Ok(()) => ControlFlow::Continue(()),
-        Err(error) => {
-            outcome = Err(error);
-            ControlFlow::Break(())
-        }
-    };
-    store.scan(family, prefix, &after_prefix(prefix), &mut visit)?;
-    outcome
 }
 
 /// Counts and reports rows that were passed over.
@@ -80,7 +60,7 @@ pub(crate) fn tables(shared: &Shared, series_max: u32, at: UnixMillis) -> Result
     let store = &**shared.store();
     let mut damage = Damage { shared, n_rows: 0 };
     let mut index = SeriesIndex::new(series_max);
-    each(store, Family::Series, &[], |key, row| {
+    each_of(store, Family::Series, &[], |key, row| {
         let restored = parse_series(key).ok_or_else(|| "not a series id".to_owned()).and_then(|id| {
             let labels = dictionary::decode(row).map_err(|why| why.to_string())?;
             index.restore(id, &labels).map_err(|why| why.to_string())
@@ -121,7 +101,7 @@ pub(crate) fn last_turn(store: &dyn Store) -> Result<u64, StoreError> {
 
 fn read_agents(store: &dyn Store) -> Result<Agents, StoreError> {
     let mut agents = Agents::default();
-    each(store, Family::Meta, keys::AGENTS, |key, row| {
+    each_of(store, Family::Meta, keys::AGENTS, |key, row| {
         let damaged = |why: &dyn ToString| StoreError::damaged(Family::Meta, key, why.to_string());
         let no = keys::parse_agent(key).ok_or_else(|| damaged(&"not an agent's key"))?;
         let id: AgentId = ciborium::from_reader(row).map_err(|why| damaged(&why))?;
@@ -130,7 +110,7 @@ fn read_agents(store: &dyn Store) -> Result<Agents, StoreError> {
             _ => Err(damaged(&"agents' numbers are not dense")),
         }
     })?;
-    each(store, Family::Meta, keys::MARKS, |key, row| {
+    each_of(store, Family::Meta, keys::MARKS, |key, row| {
         let damaged = |why: &str| StoreError::damaged(Family::Meta, key, why);
         let (no, epoch) = keys::parse_mark(key).ok_or_else(|| damaged("not a mark's key"))?;
         let seq = row.try_into().map_err(|_| damaged("not eight bytes"))?;
@@ -146,7 +126,7 @@ type Lanes = BTreeMap<(AgentNo, u64), Lane>;
 
 fn read_lanes(store: &dyn Store, damage: &mut Damage<'_>) -> Result<Lanes, StoreError> {
     let mut lanes = Lanes::new();
-    each(store, Family::Journal, &[], |key, row| {
+    each_of(store, Family::Journal, &[], |key, row| {
         let Some(at) = Journal::decode(key) else {
             damage.note(Family::Journal, key, "not a journal key");
             return Ok(());
@@ -177,7 +157,7 @@ fn read_lanes(store: &dyn Store, damage: &mut Damage<'_>) -> Result<Lanes, Store
 /// [`StoreError::Damaged`] for a key that no engine wrote.
 pub(crate) fn engine_rows(store: &dyn Store) -> Result<Vec<Row>, StoreError> {
     let mut rows = Vec::new();
-    each(store, Family::State, &[], |key, value| {
+    each_of(store, Family::State, &[], |key, value| {
         if key.first() == Some(&keys::OLD_AUDIT) {
             return Ok(());
         }
@@ -196,7 +176,7 @@ pub(crate) fn engine_rows(store: &dyn Store) -> Result<Vec<Row>, StoreError> {
 /// that are known in part.
 pub(crate) fn access(store: &dyn Store, key: AuditKey) -> Result<(Access, Option<Fault>), StoreError> {
     let mut rows = Vec::new();
-    each(store, Family::Access, &[], |key, value| {
+    each_of(store, Family::Access, &[], |key, value| {
         let parsed = keys::parse_access(key);
         let (table, own) = parsed.ok_or_else(|| StoreError::damaged(Family::Access, key, "no such table"))?;
         rows.push((table, own.to_vec(), value.to_vec()));
