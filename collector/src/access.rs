@@ -12,10 +12,10 @@ use signalbox_access::audit::{Base, Verifier};
 use signalbox_access::rows::Table;
 use signalbox_access::{AuditKey, AuditLine, Fault, FaultKind, Head};
 use signalbox_proto::api::{AuditEntry, AuditVerdict};
-use std::fs::{File, OpenOptions};
-use std::io::{ErrorKind, Read, Write};
+use std::fs::File;
+use std::io::{ErrorKind, Read};
 use std::ops::ControlFlow;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use thiserror::Error;
@@ -84,18 +84,11 @@ fn failed(what: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Aud
     move |why| AuditKeyError::Io { what, path, why }
 }
 
-/// Written whole under another name and then renamed: a crash leaves no half key.
 fn make_key(data_dir: &Path) -> Result<AuditKey, AuditKeyError> {
-    let (path, draft) = (data_dir.join(KEY_FILE), data_dir.join(format!("{KEY_FILE}.new")));
+    let path = data_dir.join(KEY_FILE);
     let mut bytes = [0; KEY_BYTES];
     getrandom::fill(&mut bytes).map_err(|why| failed("make audit key", &path)(std::io::Error::other(why)))?;
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600);
-    let mut file = options.open(&draft).map_err(failed("make audit key", &draft))?;
-    file.write_all(&bytes).and_then(|()| file.sync_all()).map_err(failed("write audit key", &draft))?;
-    std::fs::rename(&draft, &path).map_err(failed("put audit key in place", &path))?;
-    let dir = File::open(data_dir).and_then(|dir| dir.sync_all());
-    dir.map_err(failed("sync data directory", data_dir))?;
+    crate::whole_file::write(&path, &bytes, 0o600).map_err(failed("write audit key", &path))?;
     Ok(AuditKey::new(bytes))
 }
 

@@ -11,6 +11,7 @@
 //! - [`http`]: the operators' door; [`notify`]: the way out to people.
 //! - [`telemetry`]: the collector's own numbers.
 //! - [`tls`]: keys, certificates and who passes a handshake.
+//! - `whole_file`: small files, written whole or not at all.
 //! - [`run`]: all of it put together.
 
 pub mod access;
@@ -28,4 +29,5 @@ mod shared;
 pub mod store;
 pub mod telemetry;
 pub mod tls;
+mod whole_file;
 pub mod writer;

@@ -5,11 +5,12 @@
 //! synced, and takes its name in one step.
 
 use super::TlsError;
+use crate::whole_file::sync_folder;
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs::{DirBuilder, File};
+use std::io::Read;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 use zeroize::Zeroizing;
 
@@ -100,30 +101,15 @@ pub(super) fn make_folder(folder: &Path) -> Result<(), TlsError> {
 /// Writes a file whole: 0600 when `is_secret`, 0644 otherwise.
 pub(super) fn write(folder: &Path, name: &str, text: &str, is_secret: bool) -> Result<(), TlsError> {
     let path = folder.join(name);
-    let fresh = folder.join(format!(".{name}.new"));
     let mode = if is_secret { 0o600 } else { 0o644 };
-    let attempt = || {
-        match std::fs::remove_file(&fresh) {
-            Err(why) if why.kind() != std::io::ErrorKind::NotFound => return Err(why),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(&fresh)?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        std::fs::rename(&fresh, &path)?;
-        sync_folder(folder)
-    };
-    attempt().map_err(|why| TlsError::Write { path: path.clone(), why: why.to_string() })
+    crate::whole_file::write(&path, text.as_bytes(), mode)
+        .map_err(|why| TlsError::Write { path: path.clone(), why: why.to_string() })
 }
 
 /// Gives a file another name in the same folder, durably.
 pub(super) fn rename(folder: &Path, from: &str, to: &str) -> Result<(), TlsError> {
     let renamed = std::fs::rename(folder.join(from), folder.join(to)).and_then(|()| sync_folder(folder));
     renamed.map_err(|why| TlsError::Write { path: folder.join(to), why: why.to_string() })
-}
-
-fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]
