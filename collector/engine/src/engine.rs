@@ -170,11 +170,6 @@ impl Engine {
         self.state.meta.limits.counts()
     }
 
-    /// The adopted state.
-    pub(crate) fn state(&self) -> &State {
-        &self.state
-    }
-
     /// The state, for looking at it otherwise.
     pub(crate) fn into_state(self) -> State {
         self.state
@@ -321,8 +316,8 @@ impl Decision {
     }
 
     /// Series whose quiet band is another from the adoption on.
-    pub fn bands(&self) -> Vec<(SeriesId, Band)> {
-        self.bands.clone()
+    pub fn bands(&self) -> &[(SeriesId, Band)] {
+        &self.bands
     }
 
     /// True when other rules are in force from the adoption on: ask

@@ -13,7 +13,7 @@ pub use crate::rows::{META_KEY, RestoreError};
 use crate::rule::{Judgement, OnMissing, Rule, Ruleset};
 use crate::rules::Rules;
 use crate::snoozes::in_force;
-use crate::state::{Agent, Known, State, TrackKey, Tracked, Use};
+use crate::state::{Agent, Known, State, TrackKey, Tracked};
 use crate::words::{self, clock_time};
 use signalbox_proto::api::{Explanation, Item, LedgerLine, Outcome};
 use signalbox_proto::names::{AgentId, Labels};
@@ -108,7 +108,7 @@ pub fn gather<E: From<RestoreError>>(
     let of_track = track.and_then(|tracked| tracked.incident);
     for number in of_agent.into_iter().chain(of_track).collect::<BTreeSet<_>>() {
         take(Table::Incidents, &rows::number_key(number), Extent::Row)?;
-        take(Table::Ledger, &rows::number_key(number), Extent::Prefix)?;
+        take(Table::Ledger, &rows::ledger_of(number), Extent::Prefix)?;
     }
     take(Table::Snoozes, &[], Extent::Prefix)?;
     take(Table::Feeds, &rows::feeds_of(&item.agent), Extent::Prefix)?;
@@ -157,21 +157,6 @@ pub fn rules_version(rows: &[(Table, Vec<u8>, Vec<u8>)]) -> Result<Option<String
 /// [`RestoreError`] when the row is malformed.
 pub fn ruleset_source(version: &str, value: &[u8]) -> Result<BTreeMap<String, String>, RestoreError> {
     Ok(rows::decode::<rows::RulesetRow>(Table::Rulesets, version.as_bytes(), value)?.source)
-}
-
-impl Engine {
-    /// What an item id means now.
-    pub fn locate(&self, item: &str) -> Option<Located> {
-        let state = self.state();
-        let named = |(series, known): (&SeriesId, &Known)| {
-            let entity = words::entity_of(&known.agent, &known.labels);
-            let is_it = |used: &&Use| words::item_id(&entity, state.rules.rule(used), &known.labels) == item;
-            let used = known.uses.iter().find(is_it)?;
-            let (agent, labels) = (known.agent.clone(), Arc::clone(&known.labels));
-            Some(Located { agent, series: *series, labels, rule: used.id.to_string() })
-        };
-        state.series.iter().find_map(named)
-    }
 }
 
 /// Explains what an item showed.

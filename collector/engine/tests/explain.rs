@@ -3,6 +3,7 @@
 
 use signalbox_engine::decision::Table;
 use signalbox_engine::event::{Act, AgentHello, Command, Event, SampledTick, SeriesId, Stamped};
+use signalbox_engine::explain::{Located, item_id, readings};
 use signalbox_engine::rule::Ruleset;
 use signalbox_engine::{Engine, Facts, config, explain};
 use signalbox_proto::api::Explanation;
@@ -38,6 +39,20 @@ fn at(seconds: i64) -> UnixMillis {
     UnixMillis(1_767_225_600_000 + seconds * 1000)
 }
 
+const SERIES: SeriesId = SeriesId(7);
+
+fn labels() -> Arc<Labels> {
+    Arc::new(Labels::series("temp", &[("host", "web1"), ("room", "hall")]).unwrap())
+}
+
+/// The one series under the one reading of this id.
+fn located(id: &str) -> Located {
+    let (rules, labels) = (rules(), labels());
+    let (agent, rule) = readings(&rules, id).into_iter().next().unwrap();
+    assert_eq!(item_id(&agent, rule, &labels), id);
+    Located { agent, series: SERIES, labels, rule: rule.id.clone() }
+}
+
 fn rules() -> Arc<Ruleset> {
     Arc::new(config::parse(&BTreeMap::from([("rules.yaml".to_owned(), RULES.to_owned())])).0.unwrap())
 }
@@ -55,7 +70,7 @@ impl Collector {
     }
 
     fn explain(&self, seconds: i64, rows: &Rows, samples: &[(UnixMillis, f64)]) -> Explanation {
-        let item = self.engine.locate(r#"host/web1:hot{room="hall"}"#).unwrap();
+        let item = located(r#"host/web1:hot{room="hall"}"#);
         let rows = rows.iter().map(|((table, key), value)| (*table, key.clone(), value.clone())).collect();
         explain(Facts { at: at(seconds), item: &item, ruleset: rules(), rows, samples }).unwrap()
     }
@@ -74,9 +89,8 @@ fn collector() -> (Collector, AgentId) {
         wall: at(0),
     };
     collector.happen(0, Event::AgentConnected(hello));
-    let labels = Labels::series("temp", &[("host", "web1"), ("room", "hall")]).unwrap();
-    let series = SeriesId(7);
-    collector.happen(0, Event::SeriesKnown { agent: agent.clone(), series, labels: Arc::new(labels) });
+    let series = SERIES;
+    collector.happen(0, Event::SeriesKnown { agent: agent.clone(), series, labels: labels() });
     let (check, interval) = ("t".into(), Millis::from_secs(1));
     collector.happen(0, Event::CheckLayout { agent: agent.clone(), check, interval, series: [series].into() });
     (collector, agent)
@@ -91,7 +105,7 @@ fn the_past_is_explained_from_the_rows_of_that_time() {
     let mut then = Rows::new();
     for second in 1..20 {
         let value = if second < 5 { 50.0 } else { 95.0 };
-        let tick = SampledTick { check: "t".into(), time: at(second), values: vec![(SeriesId(7), value)] };
+        let tick = SampledTick { check: "t".into(), time: at(second), values: vec![(SERIES, value)] };
         collector.happen(second, Event::Samples { agent: agent.clone(), live: true, ticks: vec![tick] });
         samples.push((at(second), value));
         if second == 7 {

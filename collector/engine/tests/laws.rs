@@ -187,7 +187,7 @@ impl Outcome {
         }
         self.notices.extend(decision.notices().iter().cloned());
         self.answers.extend(decision.answers().iter().cloned());
-        let before: Vec<_> = decision.bands();
+        let before: Vec<_> = decision.bands().to_vec();
         engine.adopt(decision);
         for (series, band) in before {
             assert_eq!(format!("{:?}", engine.band(series)), format!("{band:?}"), "a changed band is told as it is");

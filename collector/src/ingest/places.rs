@@ -161,7 +161,8 @@ mod tests {
         let held: Vec<Stranger> = (0..3).map(|n| places.stranger(address(1, n)).unwrap()).collect();
         assert!(places.stranger(address(1, 9)).is_none());
         assert!(places.stranger(address(2, 9)).is_some());
-        let near: Vec<_> = (0..9).map(|_| places.stranger(IpAddr::from(std::net::Ipv6Addr::LOCALHOST)).unwrap()).collect();
+        let near: Vec<_> =
+            (0..9).map(|_| places.stranger(IpAddr::from(std::net::Ipv6Addr::LOCALHOST)).unwrap()).collect();
         drop((held, near));
         assert!(places.lock().by_address.is_empty());
     }

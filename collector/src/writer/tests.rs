@@ -452,11 +452,12 @@ proptest! {
     }
 }
 
-#[test]
-fn a_backlog_goes_on_after_its_lane_was_forgotten() {
+/// The lane of an agent's first epoch, forgotten after so many batches; and the agent
+/// as it streams now.
+fn forgotten_lane(n_batches: usize) -> (Rig, TestAgent, TestAgent, Vec<Batch>) {
     let (mut rig, mut old) = connected();
     let mut sent = Vec::new();
-    for _ in 0..5 {
+    for _ in 0..n_batches {
         rig.pass(1000);
         let batch = old.batch(rig.at, &[3.0]);
         sent.push(batch.clone());
@@ -474,7 +475,13 @@ fn a_backlog_goes_on_after_its_lane_was_forgotten() {
     }
     let entry = rig.writer.agents.find(&live.id).unwrap();
     assert!(!entry.lanes.contains_key(&1), "the old lane was forgotten");
-    assert_eq!(entry.marks.get(&1), Some(&5));
+    (rig, old, live, sent)
+}
+
+#[test]
+fn a_backlog_goes_on_after_its_lane_was_forgotten() {
+    let (mut rig, mut old, live, mut sent) = forgotten_lane(5);
+    assert_eq!(rig.writer.agents.find(&live.id).unwrap().marks.get(&1), Some(&5));
 
     // The agent sends again from the key batch, then what is new.
     sent.push(old.batch(sent[4].wall.shifted(1000), &[5.0]));
@@ -533,25 +540,7 @@ fn a_duplicate_whose_lane_is_whole_changes_nothing() {
 
 #[test]
 fn a_forgotten_lane_is_built_again_from_any_key_batch() {
-    let (mut rig, mut old) = connected();
-    let mut sent = Vec::new();
-    for _ in 0..15 {
-        rig.pass(1000);
-        let batch = old.batch(rig.at, &[3.0]);
-        sent.push(batch.clone());
-        rig.turn(vec![Message::Batch { stream: Arc::clone(&old.stream), batch }]);
-    }
-    let mut live = TestAgent { epoch: 2, ..TestAgent::new("web1") };
-    let (hello, _marks) = live.hello(rig.at);
-    rig.turn(vec![hello]);
-    for _ in 0..3 {
-        rig.pass(200_000);
-        let message = live.message(rig.at, &[4.0]);
-        rig.turn(vec![message]);
-        rig.writer.tidy(rig.at);
-        rig.turn(Vec::new());
-    }
-    assert!(!rig.writer.agents.find(&live.id).unwrap().lanes.contains_key(&1), "the old lane was forgotten");
+    let (mut rig, mut old, live, mut sent) = forgotten_lane(15);
     let again = |batch: &Batch| Message::Batch { stream: Arc::clone(&live.stream), batch: batch.clone() };
     // The agent's segment begins with batch 11; the collector has up to 15.
     sent.push(old.batch(sent[14].wall.shifted(1000), &[5.0]));
