@@ -4,6 +4,7 @@
 
 use crate::agent::{Agent, Parts};
 use crate::check::own::OwnCounters;
+use crate::check::script;
 use crate::checks;
 use crate::config::{self, Config, DEFAULT_FILE, Endpoint, Overrides};
 use crate::cost;
@@ -12,7 +13,7 @@ use crate::lock;
 use crate::log;
 use crate::ping::{self, PingArgs};
 use crate::run::{self, Source};
-use crate::sampler::chain;
+use crate::sampler::{Slot, chain};
 use crate::spool::Spool;
 use crate::transport::GrpcTransport;
 use anyhow::Context as _;
@@ -70,7 +71,7 @@ struct Flags {
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Identity of this agent, overrules the file
-    #[arg(long, value_name = "ID", value_parser = AgentId::parse)]
+    #[arg(long, value_name = "ID", value_parser = AgentId::parse_own)]
     agent_id: Option<AgentId>,
 }
 
@@ -107,15 +108,8 @@ pub fn main() -> ExitCode {
                 Err(error) => failed(&error),
             }
         }
-        Command::CheckConfig { file } => {
-            let shown = file.clone().unwrap_or_else(|| DEFAULT_FILE.into());
-            let source = Source { file, overrides: Overrides::default() };
-            with_config(source, |_, config, parts| {
-                println!("{} is good: agent {}, {} checks", shown.display(), config.agent_id, parts.slots.len());
-                Ok(())
-            })
-        }
-        Command::RunScript => crate::check::script::run_script(),
+        Command::CheckConfig { file } => check_config(file),
+        Command::RunScript => script::run_script(),
         Command::Version => {
             println!("signalbox-agent {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -123,21 +117,44 @@ pub fn main() -> ExitCode {
     }
 }
 
+fn built(source: &Source, counters: &Arc<OwnCounters>) -> Result<(Config, Vec<Slot>), ExitCode> {
+    let loaded = config::load(source.file.as_deref(), &source.overrides);
+    let built = loaded.and_then(|config| checks::build(&config, counters).map(|slots| (config, slots)));
+    built.map_err(|error| {
+        eprintln!("signalbox-agent: {}", chain(&error));
+        CONFIG.into()
+    })
+}
+
 fn with_config(source: Source, act: impl FnOnce(Source, Config, Parts) -> anyhow::Result<()>) -> ExitCode {
     let counters = Arc::new(OwnCounters::default());
-    let loaded = config::load(source.file.as_deref(), &source.overrides);
-    let built = loaded.and_then(|config| checks::build(&config, &counters).map(|slots| (config, slots)));
-    let (config, slots) = match built {
+    let (config, slots) = match built(&source, &counters) {
         Ok(built) => built,
-        Err(error) => {
-            eprintln!("signalbox-agent: {}", chain(&error));
-            return CONFIG.into();
-        }
+        Err(code) => return code,
     };
     match act(source, config, Parts { slots, counters }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
+}
+
+fn check_config(file: Option<PathBuf>) -> ExitCode {
+    let shown = file.clone().unwrap_or_else(|| DEFAULT_FILE.into());
+    let (config, slots) = match built(&Source { file, overrides: Overrides::default() }, &Arc::default()) {
+        Ok(built) => built,
+        Err(code) => return code,
+    };
+    // The agent would run all the same, with a check that cannot tell.
+    let bad = config.scripts.iter().filter_map(|spec| script::examine(spec).err().map(|why| (&spec.name, why)));
+    let bad: Vec<_> = bad.collect();
+    for (name, why) in &bad {
+        eprintln!("signalbox-agent: {}: script {name:?} is not run: {why}", shown.display());
+    }
+    if !bad.is_empty() {
+        return CONFIG.into();
+    }
+    println!("{} is good: agent {}, {} checks", shown.display(), config.agent_id, slots.len());
+    ExitCode::SUCCESS
 }
 
 fn failed(error: &anyhow::Error) -> ExitCode {

@@ -314,3 +314,24 @@ fn four_run_at_one_time_and_the_others_wait_for_their_turn() {
         check_state(&finish(check, &clock), CheckState::Green, "through");
     }
 }
+
+#[test]
+fn check_config_refuses_a_script_that_would_not_run_in_the_words_of_the_run() {
+    let Some(folder) = Folder::new() else { return };
+    let open = folder.script("open", "#!/bin/sh\n");
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let config = folder.0.path().join("agent.yaml");
+    for path in [folder.0.path().join("missing"), open] {
+        let mut bare = ScriptSpec::new("t", vec![path.to_str().unwrap().to_owned()]);
+        bare.interval = Millis::from_mins(1);
+        let told = run(bare);
+        assert_eq!(told.state, CheckState::Unknown);
+        let text = format!("agent_id: a\nscripts:\n  - {{name: t, command: [{}]}}\n", path.display());
+        std::fs::write(&config, text).unwrap();
+        let out = std::process::Command::new(AGENT).arg("check-config").arg(&config).output().unwrap();
+        let said = String::from_utf8(out.stderr).unwrap();
+        assert_eq!(out.status.code(), Some(78), "{said}");
+        let why = told.evidence.strip_prefix("not run: ").unwrap();
+        assert!(said.contains(why) && said.contains("script \"t\""), "{said}\n{why}");
+    }
+}

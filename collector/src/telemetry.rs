@@ -18,7 +18,7 @@ const INTERVAL: Millis = Millis::from_secs(10);
 /// Every so many batches one stands alone.
 const KEY_EVERY: u64 = 60;
 /// Its agent id.
-pub(crate) const AGENT: &str = "collector";
+pub(crate) const AGENT: &str = signalbox_proto::names::COLLECTOR_ID;
 /// Its check's name.
 const CHECK: &str = "collector";
 /// Series of its own that it writes at most; more are on `/metrics` only.

@@ -45,10 +45,14 @@ pub enum JoinError {
     #[error("id of the join token must be 1 to {TOKEN_ID_MAX_BYTES} of a-z 0-9; copy the token again")]
     Id,
     /// The secret.
-    #[error("secret of the join token must be 43 characters of base64url; copy all of the token")]
+    #[error(
+        "secret of the join token is not as it was printed: cut, or a character is mistyped; copy all of the token again"
+    )]
     Secret,
     /// The pin.
-    #[error("pin of the join token must be 43 characters of base64url; copy all of the token")]
+    #[error(
+        "end of the join token (its pin) is not as it was printed: cut, or a character is mistyped; copy all of the token again"
+    )]
     Pin,
     /// A fingerprint.
     #[error("fingerprint must be 64 hex digits (colons allowed) or 43 characters of base64url")]

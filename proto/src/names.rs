@@ -7,13 +7,21 @@ use thiserror::Error;
 
 /// The label that holds the metric's name.
 pub const METRIC_NAME: &str = "__name__";
+/// Under this id stands what the collector says of itself; no agent may bear it.
+pub const COLLECTOR_ID: &str = "collector";
 
 /// Why a name or label set was refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum NameError {
-    /// Agent id is empty, too long or has other characters.
-    #[error("agent id {0:?} must be 1 to {AGENT_ID_MAX_BYTES} of A-Z a-z 0-9 . _ -")]
+    /// Agent id is empty, too long, has other characters, or a dot at an end.
+    #[error(
+        "agent id {0:?} must be 1 to {AGENT_ID_MAX_BYTES} of A-Z a-z 0-9 . _ - and neither begin nor end with a dot; \
+         write for example web-1.example.org"
+    )]
     AgentId(String),
+    /// Agent id that the collector has.
+    #[error("agent id {COLLECTOR_ID:?} is the collector's own; choose another, for example the host's name")]
+    Reserved,
     /// Label name is empty, too long or malformed.
     #[error("label name {0:?} must match [a-zA-Z_][a-zA-Z0-9_]* and be at most {LABEL_NAME_MAX_BYTES} bytes")]
     LabelName(String),
@@ -36,7 +44,8 @@ pub enum NameError {
     MetricName(String),
 }
 
-/// Who an agent is: 1 to 128 of `A-Z a-z 0-9 . _ -`.
+/// Who an agent is: 1 to 128 of `A-Z a-z 0-9 . _ -`, no dot at either end, so that it
+/// is no `..` in a path. Compared byte by byte: `Web1` is not `web1`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct AgentId(String);
@@ -48,10 +57,19 @@ impl AgentId {
     /// [`NameError::AgentId`].
     pub fn parse(text: &str) -> Result<AgentId, NameError> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-        if text.is_empty() || text.len() > AGENT_ID_MAX_BYTES || !text.chars().all(allowed) {
+        let is_dotted = text.starts_with('.') || text.ends_with('.');
+        if text.is_empty() || text.len() > AGENT_ID_MAX_BYTES || !text.chars().all(allowed) || is_dotted {
             return Err(NameError::AgentId(text.to_owned()));
         }
         Ok(AgentId(text.to_owned()))
+    }
+
+    /// As [`AgentId::parse`], and refuses the id that no agent may bear.
+    ///
+    /// # Errors
+    /// [`NameError::AgentId`], [`NameError::Reserved`].
+    pub fn parse_own(text: &str) -> Result<AgentId, NameError> {
+        if text == COLLECTOR_ID { Err(NameError::Reserved) } else { AgentId::parse(text) }
     }
 
     /// As text.
@@ -241,7 +259,11 @@ mod tests {
         assert_eq!(Labels::new(twice), Err(NameError::Twice("a".to_owned())));
         assert!(Labels::new([("1a".to_owned(), "1".to_owned())]).is_err());
         assert!(Labels::series("a-b", &[]).is_err());
-        assert!(AgentId::parse("web 1").is_err());
-        assert!(AgentId::parse("").is_err());
+        for text in ["web 1", "", ".", "..", ".web1", "web1."] {
+            assert!(AgentId::parse(text).is_err(), "{text:?}");
+        }
+        assert!(AgentId::parse("..").unwrap_err().to_string().contains("neither begin nor end with a dot"));
+        assert!(AgentId::parse("web1.example..org").is_ok());
+        assert_eq!(AgentId::parse_own("collector"), Err(NameError::Reserved));
     }
 }

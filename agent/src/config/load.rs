@@ -331,5 +331,11 @@ fn scripts(raw: Vec<(PathBuf, Spanned<RawScript>)>) -> Result<Vec<ScriptSpec>, C
 }
 
 fn hostname() -> Result<AgentId, NameError> {
-    AgentId::parse(&rustix::system::uname().nodename().to_string_lossy())
+    default_id(&rustix::system::uname().nodename().to_string_lossy())
+}
+
+/// Host names know no case and agent ids do: one host must not become two when
+/// somebody writes its name anew.
+pub(super) fn default_id(hostname: &str) -> Result<AgentId, NameError> {
+    AgentId::parse_own(&hostname.to_ascii_lowercase())
 }

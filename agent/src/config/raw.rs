@@ -99,7 +99,7 @@ pub(super) struct Rate(pub(super) u64);
 
 impl<'de> Deserialize<'de> for RawAgentId {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        AgentId::parse(&String::deserialize(from)?).map(RawAgentId).map_err(D::Error::custom)
+        AgentId::parse_own(&String::deserialize(from)?).map(RawAgentId).map_err(D::Error::custom)
     }
 }
 

@@ -148,3 +148,13 @@ fn the_command_line_overrules_the_files_and_a_named_file_must_exist() {
     let missing = load(Some(&dir.path().join("none.yaml")), &overrides).unwrap_err();
     assert!(missing.to_string().starts_with("read configuration "));
 }
+
+#[test]
+fn an_id_that_would_mislead_is_refused_and_the_hosts_name_is_taken_in_lower_case() {
+    for id in ["..", ".", ".web1", "web1."] {
+        refuses(&format!("agent_id: \"{id}\"\n"), &["agent.yaml:1:11:", "neither begin nor end with a dot"]);
+    }
+    refuses("agent_id: collector\n", &["the collector's own", "choose another"]);
+    assert_eq!(load::default_id("WEB1.Example.org").unwrap().as_str(), "web1.example.org");
+    assert!(load::default_id("collector").is_err());
+}

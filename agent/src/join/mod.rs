@@ -61,7 +61,7 @@ pub(crate) struct JoinArgs {
     #[arg(long, value_name = "DIR", alias = "data-dir")]
     state: Option<PathBuf>,
     /// Name of this agent [default: as configured, or the host's name]
-    #[arg(long, value_name = "ID", value_parser = AgentId::parse)]
+    #[arg(long, value_name = "ID", value_parser = AgentId::parse_own)]
     agent_id: Option<AgentId>,
     /// Label of this host, as in region=eu; may be given more than once
     #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
@@ -125,6 +125,16 @@ impl JoinArgs {
         let overrides =
             Overrides { agent_id: self.agent_id.clone(), data_dir: self.state.clone(), ..Overrides::default() };
         Source { file: self.config.clone(), overrides }
+    }
+
+    /// How the agent is started after the join. The unit reads the default file only.
+    fn next(&self) -> String {
+        match &self.config {
+            Some(file) if file != Path::new(DEFAULT_FILE) => {
+                format!("start the agent: signalbox-agent run --config {}", file.display())
+            }
+            _ => "start the agent: systemctl enable --now signalbox-agent, or signalbox-agent run".to_owned(),
+        }
     }
 
     fn right(&self) -> anyhow::Result<Right> {
@@ -255,7 +265,12 @@ async fn confirm(args: &JoinArgs, identity: &Identity, clock: &Arc<dyn Clock>) {
     };
     match answered.await {
         Ok(pong) if pong.agent == identity.agent.as_str() => say("tested      the collector knows this agent"),
-        Ok(_) => say("tested      the collector answers, but does not name this agent; see: signalbox-agent ping"),
+        Ok(_) => {
+            let config = args.config.as_ref().map(|file| format!(" --config {}", file.display())).unwrap_or_default();
+            say(&format!(
+                "tested      the collector answers, but does not name this agent; see: signalbox-agent ping{config}"
+            ));
+        }
         Err(error) => say(&format!("tested      not yet: {}", crate::sampler::chain(&error))),
     }
 }
@@ -272,7 +287,7 @@ fn wake_running(args: &JoinArgs, before: Option<&Config>, config: &Config, ident
     }
     let Some(pid) = lock::holder(&config.data_dir) else {
         if !args.start {
-            say("next        start the agent: systemctl enable --now signalbox-agent, or signalbox-agent run");
+            say(&format!("next        {}", args.next()));
         }
         return Ok(());
     };

@@ -170,3 +170,15 @@ async fn an_agent_that_runs_is_found_by_its_lock() {
     drop(held);
     assert!(lock::holder(&world.path("state")).is_none());
 }
+
+#[test]
+fn the_last_hint_names_the_configuration_that_was_used() {
+    let next = |more: &[&str]| {
+        let words = ["join", "c.example", "sbj1.x"].into_iter().chain(more.iter().copied());
+        Cli::try_parse_from(words).unwrap().args.next()
+    };
+    assert!(next(&["--config", "/srv/agent.yaml"]).ends_with("signalbox-agent run --config /srv/agent.yaml"));
+    for default in [&[][..], &["--config", DEFAULT_FILE]] {
+        assert!(next(default).contains("systemctl enable --now") && !next(default).contains("--config"));
+    }
+}

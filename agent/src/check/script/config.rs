@@ -5,10 +5,12 @@
 //! write neither can add nothing that runs.
 
 use super::spec::{Account, Limits, ScriptSpec};
-use serde::{Deserialize, Deserializer, de::Error as _};
+use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use signalbox_proto::text::{parse_size, parse_span};
 use signalbox_proto::units::{Bytes, Millis};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -32,6 +34,7 @@ const USERS_FILE: &str = "/etc/passwd";
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawScript {
     name: String,
+    #[serde(deserialize_with = "words")]
     command: Vec<String>,
     interval: Option<Between<1_000, 86_400_000>>,
     timeout: Option<Between<100, 300_000>>,
@@ -51,6 +54,34 @@ struct RawLimits {
     memory: Option<Memory>,
     cpu: Option<Between<1_000, 3_600_000>>,
     processes: Option<Processes>,
+}
+
+/// A list of words. One text is refused here, with the list to write: no shell would
+/// take it apart.
+fn words<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+    struct Words;
+    impl<'de> Visitor<'de> for Words {
+        type Value = Vec<String>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of words")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Vec<String>, E> {
+            let list: Vec<&str> = text.split_whitespace().collect();
+            let list = list.join(", ");
+            Err(E::custom(format!("command {text:?} must be a list, for no shell takes it apart; write [{list}]")))
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<String>, A::Error> {
+            let mut words = Vec::new();
+            while let Some(word) = list.next_element()? {
+                words.push(word);
+            }
+            Ok(words)
+        }
+    }
+    from.deserialize_any(Words)
 }
 
 /// A span of at least MIN and at most MAX milliseconds.
@@ -331,6 +362,10 @@ mod tests {
     #[test]
     fn what_cannot_run_as_written_is_refused_with_the_remedy() {
         refuses("{name: a, command: []}", "command is empty");
+        refuses(
+            "{name: a, command: '/bin/x -w 4'}",
+            "must be a list, for no shell takes it apart; write [/bin/x, -w, 4]",
+        );
         refuses("{name: a, command: [check_load]}", "no absolute path");
         refuses("{name: '', command: [/x]}", "1 to 64 bytes");
         refuses("{name: a, command: [/x], interval: 5s, timeout: 6s}", "longer than the interval");

@@ -40,6 +40,14 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+/// Whether a script would be started now.
+///
+/// # Errors
+/// Why not, in the words that its check would say.
+pub(crate) fn examine(spec: &ScriptSpec) -> Result<(), String> {
+    helper::executable(&spec.order()).map(drop)
+}
+
 /// This very program, even after its file was replaced by another version.
 pub(crate) const OWN_PROGRAM: &str = "/proc/self/exe";
 /// A helper that has not told after its script's time limit and this much more waits

@@ -62,7 +62,7 @@ fn to_make(id: &str, fresh: &Fresh, new: &NewJoinToken) -> Result<TokenToMake, F
         network.map_err(|_| Failure::bad(format!("{text:?} is no network"), "write for example 192.0.2.0/24"))
     };
     let labels = Labels::new(new.labels.clone()).map_err(|error| Failure::bad(error.to_string(), "mend the label"))?;
-    let agent = new.agent.as_deref().map(AgentId::parse).transpose();
+    let agent = new.agent.as_deref().map(AgentId::parse_own).transpose();
     Ok(TokenToMake {
         id: id.to_owned(),
         secret: fresh.hash,

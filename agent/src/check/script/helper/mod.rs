@@ -18,6 +18,7 @@ pub(super) use secret::is_reference;
 
 use super::order::{self, Order, Outcome, Report};
 use open::Trust;
+use std::fs::File;
 use std::io::{self, stdin, stdout};
 use std::path::Path;
 use std::process::ExitCode;
@@ -41,14 +42,24 @@ pub fn run_script() -> ExitCode {
     }
 }
 
-fn act(order: &Order) -> Result<Report, String> {
-    let environment = secret::environment(&order.env)?;
+/// The order's executable, if it is trusted and has the bytes that it must have.
+///
+/// # Errors
+/// Why it would not be run, with the remedy.
+pub(super) fn executable(order: &Order) -> Result<File, String> {
     let path = order.command.first().ok_or("the command is empty")?;
     let trust = Trust { owners: &order.owners, root: Path::new("/") };
     let executable = trust.open(Path::new(path)).map_err(|error| error.to_string())?;
     if !order.sha256.is_empty() {
         open::check_digest(&executable, &order.sha256).map_err(|error| format!("{path}: {error}"))?;
     }
+    Ok(executable)
+}
+
+fn act(order: &Order) -> Result<Report, String> {
+    let environment = secret::environment(&order.env)?;
+    let path = order.command.first().ok_or("the command is empty")?;
+    let executable = executable(order)?;
     cage::enter(order).map_err(|error| format!("limit what {path} may do: {error}"))?;
     let child =
         cage::start(order, executable, &environment).map_err(|error| format!("start {path}: {}", said(&error)))?;
