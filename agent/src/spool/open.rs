@@ -2,6 +2,7 @@
 
 use super::loss::{Losses, Reason};
 use super::marks::Marks;
+use super::record::Header;
 use super::segment::{self, Scan, Segment, SegmentId, Tail};
 use super::{Counters, Limits, Ring, Spool, Unsynced};
 use signalbox_proto::units::UnixMillis;
@@ -96,27 +97,22 @@ impl Spool {
     pub(super) fn set_aside(&mut self, id: SegmentId, good: Option<Segment>, last_seq: Option<u64>, now: UnixMillis) {
         let path = segment::path_of(&self.dir, id);
         let aside = path.with_extension("corrupt");
-        let file_bytes = fs::metadata(&path).map_or(0, |meta| meta.len());
         self.counters.n_corrupt += 1;
         tracing::error!(path = %path.display(), aside = %aside.display(), "spool segment is damaged and set aside");
         self.note(fs::rename(&path, &aside), &path, "rename of a damaged spool segment failed");
         self.prune_corrupt();
 
         let first_lost = good.as_ref().map_or(id.1, |segment| segment.last_seq + 1).max(self.marks.of(id.0) + 1);
-        let n_lost = match (last_seq, &good) {
-            (Some(last), _) => (last + 1).saturating_sub(first_lost),
-            // Nobody knows: what fits into the rest of the file at the pace before.
-            (None, Some(segment)) => {
-                let mean = (segment.bytes / segment.n_records.max(1)).max(1);
-                (file_bytes.saturating_sub(segment.bytes) / mean).max(1)
-            }
-            (None, None) => 1,
-        };
+        let begin = good.as_ref().map_or(segment::PREAMBLE_BYTES as u64, |segment| segment.bytes);
+        let behind = segment::headers_behind(&aside, begin);
+        self.note(behind.as_ref().map(drop).map_err(|error| error.kind().into()), &aside, "survey of damage failed");
         let next = self.next_of_epoch(id);
-        let samples_each = good.as_ref().or(next).map_or(1, |segment| u64::from(segment.n_samples_last.max(1)));
+        let n_usual =
+            good.as_ref().or(next).or(self.segments.values().next_back()).map_or(1, |near| near.n_samples_last);
+        let n_samples = n_lost_samples(&behind.unwrap_or_default(), first_lost, last_seq, n_usual);
         let to = next.map(|segment| segment.first_wall);
         let from = good.as_ref().map(|segment| segment.last_wall).or(to).unwrap_or(now);
-        self.losses.add(Reason::SpoolCorrupt, n_lost * samples_each, from, to.unwrap_or(from));
+        self.losses.add(Reason::SpoolCorrupt, n_samples, from, to.unwrap_or(from));
 
         self.segments.remove(&id);
         if let Some(segment) = good {
@@ -156,6 +152,20 @@ impl Spool {
             self.remove_file(&oldest);
         }
     }
+}
+
+/// Samples of the batches from `first` on, to `last` if it is known: what headers that
+/// can still be read say, and for those in between the usual number.
+fn n_lost_samples(behind: &[Header], first: u64, last: Option<u64>, n_usual: u32) -> u64 {
+    let lost = behind.iter().filter(|header| header.seq >= first && last.is_none_or(|last| header.seq <= last));
+    let (mut n_known, mut n_samples, mut newest) = (0, 0, first);
+    for header in lost {
+        (n_known, n_samples) = (n_known + 1, n_samples + u64::from(header.n_samples));
+        newest = newest.max(header.seq);
+    }
+    // Damage is in one batch at least, whatever else is known.
+    let n_batches = (last.unwrap_or(newest) + 1).saturating_sub(first);
+    n_samples + n_batches.saturating_sub(n_known) * u64::from(n_usual.max(1))
 }
 
 fn list(dir: &Path) -> io::Result<BTreeSet<SegmentId>> {

@@ -242,6 +242,24 @@ pub(crate) fn scan(path: &Path, id: SegmentId, check_payloads: bool) -> io::Resu
     }
 }
 
+/// Headers of records from `begin` on that can still be read, wherever they lie: each has
+/// a checksum of its own. A segment is about 1 MiB, so it is read whole.
+pub(crate) fn headers_behind(path: &Path, begin: u64) -> io::Result<Vec<Header>> {
+    let bytes = std::fs::read(path)?;
+    let mut at = usize::try_from(begin).unwrap_or(usize::MAX);
+    let mut found = Vec::new();
+    while let Some(bytes) = bytes.get(at..).and_then(|rest| rest.first_chunk::<HEADER_BYTES>()) {
+        match record::decode_header(bytes) {
+            Some(header) => {
+                at += HEADER_BYTES + header.payload_len;
+                found.push(header);
+            }
+            None => at += 1,
+        }
+    }
+    Ok(found)
+}
+
 fn tail_of(fault: ReadFault, at_end: bool) -> io::Result<Tail> {
     match fault {
         ReadFault::Torn => Ok(Tail::Torn),

@@ -189,6 +189,23 @@ fn damage_in_a_sealed_segment_costs_the_rest_of_that_segment_only() {
     assert_eq!(spool.counters().n_corrupt, 1);
 }
 
+#[test]
+fn damage_in_the_first_record_counts_all_that_lay_behind_it() {
+    for (what, at) in [("header", 3), ("payload", record::HEADER_BYTES + 2)] {
+        let dir = tempfile::tempdir().unwrap();
+        filled(dir.path(), 20);
+        let path = segment_files(dir.path()).pop().unwrap();
+        let mut bytes = std::fs::read(&path).unwrap();
+        bytes[segment::PREAMBLE_BYTES + at] ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+        let mut spool = open(dir.path());
+        assert_eq!(read_all(&mut spool, 5).len(), 0);
+        // Of a batch whose header is gone nobody knows how many samples it held.
+        let n_lost = if what == "header" { 191 } else { 200 };
+        assert_eq!(spool.losses().n_samples_total(), n_lost, "{what}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
