@@ -47,6 +47,9 @@ pub struct Status {
     pub entities: Vec<Entity>,
     /// Problems of the collector itself (disk low, notifier failing, clock skew).
     pub problems: Vec<String>,
+    /// Selectors that bound what the caller sees; empty: nothing is hidden.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub scope: Vec<String>,
 }
 
 /// Items by what they show.

@@ -8,6 +8,7 @@
 //!   spool and in the journal.
 //! - [`samples`]: batches, check results and agent events in domain form.
 //! - [`join`]: join tokens and fingerprints as people carry them.
+//! - [`metric`]: the unit that a metric's name says.
 //! - [`limits`]: every bound that both sides must know.
 //! - [`clock`]: the only door through which time enters.
 //! - `wire` (feature `grpc`): generated messages and their conversion.
@@ -20,6 +21,7 @@ pub mod clock;
 pub mod columns;
 pub mod join;
 pub mod limits;
+pub mod metric;
 pub mod names;
 pub mod near;
 pub mod samples;

@@ -107,6 +107,7 @@ pub(crate) fn build(state: &State, at: UnixMillis, latest: Latest<'_>) -> Board 
         counts,
         problems: problems(state, at),
         entities,
+        scope: Vec::new(),
     };
     status.grey = is_grey(&status);
     let with_ledger = |(number, incident): (&u64, &crate::state::Incident)| api::Incident {

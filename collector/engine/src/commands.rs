@@ -37,7 +37,7 @@ impl Work<'_> {
                 done(format!("noted on INC-{incident}"))
             }
             Act::Close { incident, label, text } => self.close(author, *incident, *label, text),
-            Act::Snooze { scope, span, reason } => self.snooze(author, scope, *span, reason),
+            Act::Snooze { scope, only, span, reason } => self.snooze(author, (scope, only), *span, reason),
             Act::EndSnooze { id, reason } => self.end_snooze(author, *id, reason),
             Act::RetireAgent { agent, reason } => self.retire(author, agent, reason),
         }
@@ -117,7 +117,7 @@ impl Work<'_> {
         done(format!("INC-{number} closed as {word}{}", still.unwrap_or_default()))
     }
 
-    fn snooze(&mut self, author: &str, scope: &str, span: Millis, reason: &str) -> Answer {
+    fn snooze(&mut self, author: &str, (scope, only): (&str, &[String]), span: Millis, reason: &str) -> Answer {
         check_text("the reason", reason, true)?;
         check_text("the scope", scope, true)?;
         if span == Millis::ZERO || span > SNOOZE_MAX {
@@ -138,8 +138,14 @@ impl Work<'_> {
         let id = self.meta.snoozes;
         let (from, until) = (self.now, self.now + span);
         let (scope, author, reason) = (scope.to_owned(), author.to_owned(), reason.to_owned());
-        let words = format!("snooze {id} on {scope} for {span}{}", self.unmet(&scope));
-        self.snoozes.insert(id, Snooze { id, scope, author, reason, from, until, ended: None });
+        let within = if only.is_empty() {
+            self.unmet(&scope)
+        } else {
+            format!("; {} items within your scope, and none that comes later", only.len())
+        };
+        let words = format!("snooze {id} on {scope} for {span}{within}");
+        let only = only.to_vec();
+        self.snoozes.insert(id, Snooze { id, scope, only, author, reason, from, until, ended: None });
         self.wake_snooze(id);
         Ok(Done { done: words, id: Some(id) })
     }

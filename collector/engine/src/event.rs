@@ -220,6 +220,8 @@ pub enum Act {
     Snooze {
         /// Item id, entity id (its subtree) or series selector.
         scope: String,
+        /// Of that, only these items; empty: all.
+        only: Vec<String>,
         /// For how long.
         span: Millis,
         /// Why, not empty.

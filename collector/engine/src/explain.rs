@@ -16,6 +16,7 @@ use crate::snoozes::in_force;
 use crate::state::{Agent, Known, State, TrackKey, Tracked};
 use crate::words::{self, clock_time};
 use signalbox_proto::api::{Explanation, Item, LedgerLine, Outcome};
+use signalbox_proto::metric::Unit;
 use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::status::Level;
 use signalbox_proto::units::UnixMillis;
@@ -184,7 +185,7 @@ pub fn explain(facts: Facts<'_>) -> Result<Explanation, ExplainError> {
     Ok(Explanation {
         at,
         rules_version: ruleset.version.clone(),
-        rule: described(rule, how),
+        rule: described(rule, how, words::unit_of(&located.labels)),
         override_by: used.over.map(|over| rule.overrides[over].selector.to_string()),
         samples: samples.iter().map(|(at, value)| (at.0, value.is_finite().then_some(*value))).collect(),
         clocks: clocks(&item),
@@ -233,7 +234,7 @@ fn ledger_of(rows: &[(Table, Vec<u8>, Vec<u8>)], item: &str, at: UnixMillis) -> 
     Ok(lines)
 }
 
-fn described(rule: &Rule, how: &Judgement) -> BTreeMap<String, String> {
+fn described(rule: &Rule, how: &Judgement, unit: Unit) -> BTreeMap<String, String> {
     let mut words: BTreeMap<String, String> = BTreeMap::new();
     let mut say = |key: &str, value: String| words.insert(key.to_owned(), value);
     say("id", rule.id.clone());
@@ -241,8 +242,8 @@ fn described(rule: &Rule, how: &Judgement) -> BTreeMap<String, String> {
     say("place", format!("{}:{}", rule.file, rule.line));
     for (level, threshold) in [("amber", how.amber), ("red", how.red)] {
         if let Some(threshold) = threshold {
-            say(level, words::condition(threshold.bad));
-            say(&format!("clear.{level}"), format!("not {}", words::condition(threshold.hold)));
+            say(level, words::condition(threshold.bad, unit));
+            say(&format!("clear.{level}"), format!("not {}", words::condition(threshold.hold, unit)));
         }
     }
     say("raise_for", format!("amber {}, red {}", how.raise_amber, how.raise_red));
@@ -261,6 +262,14 @@ fn described(rule: &Rule, how: &Judgement) -> BTreeMap<String, String> {
 
 fn clocks(item: &Item) -> Vec<String> {
     let pending = item.pending.map(|pending| {
+        if pending.target == item.level {
+            // Pinned while it flaps: the values by themselves are on their way there.
+            return format!(
+                "{} is shown already; the values have called for it since {}",
+                pending.target,
+                clock_time(pending.since)
+            );
+        }
         let due = pending.due.map_or_else(|| "paused".to_owned(), |due| format!("held from {}", clock_time(due)));
         format!("towards {} since {}: {due}", pending.target, clock_time(pending.since))
     });

@@ -86,7 +86,10 @@ impl Work<'_> {
         let latest = latest.and_then(|number| self.incidents.get(&number));
         let Some(tracked) = self.tracks.get(key) else { return };
         let value = tracked.value();
-        let why = format!("{because}{}", words::why(&tracked.track, how, Freshness::Fresh, at));
+        let why = format!(
+            "{because}{}",
+            words::why(&tracked.track, how, words::unit_of(&known.labels), Freshness::Fresh, at)
+        );
         match latest {
             Some(incident) if incident.is_open() => {
                 let number = incident.view.number;
@@ -129,13 +132,13 @@ impl Work<'_> {
         };
         Opening {
             title: words::title(rule, &facts, &why),
+            sop: crate::sop::of_item(rule, &place.entity, &known.labels),
             subject: Subject::Track(key.clone()),
             rule: rule.id.clone(),
             item: words::item_id(&place.entity, rule, &known.labels),
             entity: place.entity,
             layer: place.layer,
             owner: place.owner,
-            sop: rule.sop.clone(),
             why,
             value,
             labels: labels.into_iter().collect(),

@@ -8,9 +8,11 @@ use crate::entities::{Standing, standing};
 use crate::event::SeriesId;
 use crate::rollup::above;
 use crate::snoozes::{Target, covers, in_force};
+use crate::sop;
 use crate::state::{Agent, FeedKey, Known, State, Tracked, Use};
 use crate::words;
 use signalbox_proto::api::{self, Item};
+use signalbox_proto::metric::Unit;
 use signalbox_proto::names::AgentId;
 use signalbox_proto::status::{AgentState, Freshness, Level};
 use signalbox_proto::units::{Millis, UnixMillis};
@@ -58,8 +60,8 @@ struct Gallery<'s> {
     latest: Option<(&'s AgentId, Option<&'s str>, usize)>,
     /// Interval and watermark of the last item's feed.
     feed: Option<(&'s FeedKey, (Millis, UnixMillis))>,
-    /// The words of [`words::limits`], by rule, override and level.
-    limits: BTreeMap<(usize, Option<usize>, Level), String>,
+    /// The words of [`words::limits`], by rule, override, level and unit.
+    limits: BTreeMap<(usize, Option<usize>, Level, Unit), String>,
 }
 
 impl<'s> Gallery<'s> {
@@ -82,8 +84,10 @@ impl<'s> Gallery<'s> {
         item.value = latest.filter(|value| value.is_finite()).or(item.value);
         let level = tracked.track.held();
         let how = self.state.rules.judgement(used);
-        let limits = self.limits.entry((used.rule, used.over, level)).or_insert_with(|| words::limits(how, level));
-        item.why = words::why_within(limits, item.value, &tracked.track, how, item.freshness, seen.1);
+        let unit = words::unit_of(&known.labels);
+        let limits = self.limits.entry((used.rule, used.over, level, unit));
+        let limits = limits.or_insert_with(|| words::limits(how, level, unit));
+        item.why = words::why_within(limits, (item.value, unit), &tracked.track, how, item.freshness, seen.1);
         item.why.extend(closed_while_bad(self.state, tracked));
         if !live.is_empty() {
             item.snoozes = self.snoozes_on(live, &item, known);
@@ -161,14 +165,14 @@ impl<'s> Gallery<'s> {
             snoozes: Vec::new(),
             layer: group.standing.layer.unwrap_or(rule.layer),
             owner: group.standing.owner_under(rule),
-            sop: rule.sop.clone(),
+            sop: sop::of_item(rule, &group.entity, &known.labels),
         }
     }
 
     fn snoozes_on(&self, live: &[&api::Snooze], item: &Item, known: &Known) -> Vec<u64> {
         let above = above(&self.state.rules, |id| self.state.agents.get(id), &item.entity);
         let target = Target { item: &item.id, entity: &item.entity, above: &above, labels: Some(&known.labels) };
-        live.iter().filter(|snooze| covers(&snooze.scope, &target)).map(|snooze| snooze.id).collect()
+        live.iter().filter(|snooze| covers(snooze, &target)).map(|snooze| snooze.id).collect()
     }
 
     fn into_items(self) -> BTreeMap<String, Vec<Item>> {

@@ -37,6 +37,7 @@ mod rows;
 pub mod rule;
 mod rules;
 mod snoozes;
+mod sop;
 mod state;
 pub mod track;
 mod watermarks;

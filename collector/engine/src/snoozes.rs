@@ -39,9 +39,13 @@ pub(crate) fn is_selector(scope: &str) -> bool {
     scope.contains('{') || !scope.contains('/')
 }
 
-/// True when the scope holds the target: its item, its entity or one above it, or
-/// a selector that matches its series.
-pub(crate) fn covers(scope: &str, target: &Target<'_>) -> bool {
+/// True when a snooze holds the target: its item, its entity or one above it, or a
+/// selector that matches its series; and no other list of items is given.
+pub(crate) fn covers(snooze: &Snooze, target: &Target<'_>) -> bool {
+    (snooze.only.is_empty() || snooze.only.iter().any(|id| id == target.item)) && points_at(&snooze.scope, target)
+}
+
+fn points_at(scope: &str, target: &Target<'_>) -> bool {
     if scope == target.item || scope == target.entity || target.above.iter().any(|id| id == scope) {
         return true;
     }
@@ -63,7 +67,7 @@ impl Work<'_> {
         let above = crate::rollup::above(&self.rules, |id| self.agents.get(id), &incident.view.entity);
         let view = &incident.view;
         let target = Target { item: &view.item, entity: &view.entity, above: &above, labels: labels.as_ref() };
-        let snooze = live.into_iter().find(|snooze| covers(&snooze.scope, &target))?;
+        let snooze = live.into_iter().find(|snooze| covers(snooze, &target))?;
         let until = crate::words::clock_time(snooze.until);
         Some(format!("snooze {} by {} until {until}: {}", snooze.id, snooze.author, snooze.reason))
     }
@@ -116,7 +120,7 @@ mod tests {
     fn a_snooze_leaves_memory_and_table_thirty_days_after_its_end() {
         let mut engine = Engine::new();
         let (scope, reason) = ("host/web1".to_owned(), "moving".to_owned());
-        let act = Act::Snooze { scope, span: Millis::from_mins(1), reason };
+        let act = Act::Snooze { scope, only: Vec::new(), span: Millis::from_mins(1), reason };
         let command = Event::Command(Command { author: "ann".to_owned(), act });
         let mut turn = |at: UnixMillis, event: Event| {
             let decision = engine.decide(&[Stamped { at, event }]);
@@ -129,5 +133,23 @@ mod tests {
         assert_eq!(turn(begun, command), (1, false));
         assert_eq!(turn(forgotten.shifted(-1), Event::Tick), (1, false));
         assert_eq!(turn(forgotten, Event::Tick), (0, true));
+    }
+
+    #[test]
+    fn a_snooze_bound_to_items_covers_no_other_that_its_selector_matches() {
+        let labels = Labels::series("load1", &[("host", "web1")]).unwrap();
+        let target = |item: &'static str| Target { item, entity: "host/web1", above: &[], labels: Some(&labels) };
+        let of = |only: &[&str]| Snooze {
+            id: 1,
+            scope: "load1".to_owned(),
+            only: only.iter().map(|id| (*id).to_owned()).collect(),
+            author: "ann".to_owned(),
+            reason: "moving".to_owned(),
+            from: UnixMillis(0),
+            until: UnixMillis(1),
+            ended: None,
+        };
+        assert!(covers(&of(&[]), &target("a")) && covers(&of(&[]), &target("b")));
+        assert!(covers(&of(&["a"]), &target("a")) && !covers(&of(&["a"]), &target("b")));
     }
 }

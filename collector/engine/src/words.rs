@@ -3,6 +3,7 @@
 use crate::rule::{Condition, Judgement, Rule};
 use crate::track::Track;
 use minijinja::context;
+use signalbox_proto::metric::Unit;
 use signalbox_proto::names::{AgentId, Labels, METRIC_NAME};
 use signalbox_proto::status::{Freshness, Layer, Level};
 use signalbox_proto::units::UnixMillis;
@@ -55,6 +56,11 @@ pub(crate) fn item_id(entity: &str, rule: &Rule, labels: &Labels) -> String {
     id
 }
 
+/// The unit of a series.
+pub(crate) fn unit_of(labels: &Labels) -> Unit {
+    labels.metric().map(Unit::of).unwrap_or_default()
+}
+
 /// Labels without the metric's name, for people.
 pub(crate) fn plain_labels(labels: &Labels) -> BTreeMap<String, String> {
     let mut plain = BTreeMap::new();
@@ -71,8 +77,13 @@ pub(crate) fn clock_time(at: UnixMillis) -> String {
     format!("{:02}:{:02}:{:02} UTC", secs / 3600, secs / 60 % 60, secs % 60)
 }
 
+/// A value of a metric, with the unit that the metric's name says.
+pub(crate) fn measured(value: f64, unit: Unit) -> String {
+    unit.show(value, number)
+}
+
 /// At most four digits behind the point, none that say nothing.
-pub(crate) fn number(value: f64) -> String {
+fn number(value: f64) -> String {
     if value.fract() == 0.0 && value.abs() < WHOLE_MAX {
         #[allow(clippy::cast_possible_truncation, reason = "whole and small enough")]
         return (value as i64).to_string();
@@ -81,8 +92,9 @@ pub(crate) fn number(value: f64) -> String {
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
 
-/// `>= 95`, `outside 1 to 3`.
-pub(crate) fn condition(condition: Condition) -> String {
+/// `>= 95 %`, `outside 1 to 3`.
+pub(crate) fn condition(condition: Condition, unit: Unit) -> String {
+    let number = |x| measured(x, unit);
     match condition {
         Condition::Above(x) => format!("> {}", number(x)),
         Condition::AtLeast(x) => format!(">= {}", number(x)),
@@ -94,13 +106,13 @@ pub(crate) fn condition(condition: Condition) -> String {
 }
 
 /// The bad values of a level, in words.
-pub(crate) fn threshold(how: &Judgement, level: Level) -> Option<String> {
+fn threshold(how: &Judgement, level: Level, unit: Unit) -> Option<String> {
     let threshold = match level {
         Level::Green => None,
         Level::Amber => how.amber,
         Level::Red => how.red,
     };
-    threshold.map(|threshold| condition(threshold.bad))
+    threshold.map(|threshold| condition(threshold.bad, unit))
 }
 
 /// The level that people see: two-colour rules show amber as green.
@@ -109,10 +121,10 @@ pub(crate) fn shown(how: &Judgement, level: Level) -> Level {
 }
 
 /// What to compare a value with, at a level: `; amber is >= 80, red is >= 90`.
-pub(crate) fn limits(how: &Judgement, level: Level) -> String {
-    match threshold(how, level) {
+pub(crate) fn limits(how: &Judgement, level: Level, unit: Unit) -> String {
+    match threshold(how, level, unit) {
         Some(limit) => format!("; {level} is {limit}"),
-        None => match (threshold(how, Level::Amber), threshold(how, Level::Red)) {
+        None => match (threshold(how, Level::Amber, unit), threshold(how, Level::Red, unit)) {
             (Some(amber), Some(red)) => format!("; amber is {amber}, red is {red}"),
             (Some(limit), None) => format!("; amber is {limit}"),
             (None, Some(limit)) => format!("; red is {limit}"),
@@ -122,14 +134,14 @@ pub(crate) fn limits(how: &Judgement, level: Level) -> String {
 }
 
 /// One sentence: value, threshold, clocks.
-pub(crate) fn why(track: &Track, how: &Judgement, freshness: Freshness, seen: UnixMillis) -> String {
-    why_within(&limits(how, track.held()), track.value(), track, how, freshness, seen)
+pub(crate) fn why(track: &Track, how: &Judgement, unit: Unit, freshness: Freshness, seen: UnixMillis) -> String {
+    why_within(&limits(how, track.held(), unit), (track.value(), unit), track, how, freshness, seen)
 }
 
 /// [`why`], with the words of [`limits`] and the value at hand.
 pub(crate) fn why_within(
     limits: &str,
-    value: Option<f64>,
+    (value, unit): (Option<f64>, Unit),
     track: &Track,
     how: &Judgement,
     freshness: Freshness,
@@ -139,7 +151,7 @@ pub(crate) fn why_within(
         return "never sampled".to_owned();
     }
     let mut text = String::with_capacity(WHY_BYTES);
-    text.push_str(&value.map_or_else(|| "no value".to_owned(), number));
+    text.push_str(&value.map_or_else(|| "no value".to_owned(), |value| measured(value, unit)));
     text.push_str(limits);
     if track.is_flapping() {
         text.push_str(", flapping: pinned at its worst");

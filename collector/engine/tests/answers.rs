@@ -69,7 +69,12 @@ impl Collector {
     }
 
     fn snooze(&mut self, scope: &str) -> String {
-        let act = Act::Snooze { scope: scope.to_owned(), span: Millis::from_mins(1), reason: "why".to_owned() };
+        let act = Act::Snooze {
+            scope: scope.to_owned(),
+            only: Vec::new(),
+            span: Millis::from_mins(1),
+            reason: "why".to_owned(),
+        };
         self.act(1, act)
     }
 

@@ -2,10 +2,10 @@
 
 use signalbox_engine::Engine;
 use signalbox_engine::board::Filter;
-use signalbox_engine::event::{AgentHello, Event, Stamped};
+use signalbox_engine::event::{AgentHello, Event, SampledTick, SeriesId, Stamped};
 use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::status::Level;
-use signalbox_proto::units::UnixMillis;
+use signalbox_proto::units::{Millis, UnixMillis};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -78,4 +78,20 @@ fn an_identity_that_two_machines_use_is_one_incident_until_the_second_is_quiet()
     let incidents = engine.board(over).incidents;
     let twice = incidents.iter().find(|incident| incident.rule == "identity-twice").unwrap();
     assert!(twice.restored.is_some(), "{twice:?}");
+}
+
+#[test]
+fn a_value_and_its_threshold_carry_the_unit_of_the_metric() {
+    let rule =
+        "rules:\n  - {id: heap, selector: heap_bytes, red: '>= 1610612736', raise_for: 5s, owner: ops, sop: look}\n";
+    let mut engine = started(rule);
+    let (agent, series) = (AgentId::parse("web1").unwrap(), SeriesId(7));
+    let (check, interval) = ("t".into(), Millis::from_secs(1));
+    let labels = Arc::new(Labels::series("heap_bytes", &[("host", "web1")]).unwrap());
+    decide(&mut engine, START, Event::SeriesKnown { agent: agent.clone(), series, labels });
+    decide(&mut engine, START, Event::CheckLayout { agent: agent.clone(), check, interval, series: [series].into() });
+    let tick = SampledTick { check: "t".into(), time: START, values: vec![(series, 1536.0)] };
+    decide(&mut engine, START, Event::Samples { agent, live: true, ticks: vec![tick] });
+    let board = engine.board(START);
+    assert!(board.item("host/web1:heap").unwrap().why.starts_with("1.5 KiB; red is >= 1.5 GiB"), "{board:?}");
 }

@@ -22,7 +22,7 @@ rules:
     red: ">= 90"
     raise_for: 5s
     owner: ops
-    sop: look
+    sop: "look into {{ labels.room }} of {{ host }}: {{ labels.rack }}"
     overrides:
       - match: temp{room="oven"}
         red: ">= 200"
@@ -99,7 +99,12 @@ fn collector() -> (Collector, AgentId) {
 #[test]
 fn the_past_is_explained_from_the_rows_of_that_time() {
     let (mut collector, agent) = collector();
-    let act = Act::Snooze { scope: "host/web1".to_owned(), span: Millis::from_mins(1), reason: "a test".to_owned() };
+    let act = Act::Snooze {
+        scope: "host/web1".to_owned(),
+        only: Vec::new(),
+        span: Millis::from_mins(1),
+        reason: "a test".to_owned(),
+    };
     collector.happen(1, Event::Command(Command { author: "ann".to_owned(), act }));
     let mut samples = Vec::new();
     let mut then = Rows::new();
@@ -116,6 +121,7 @@ fn the_past_is_explained_from_the_rows_of_that_time() {
     assert_eq!((past.item.level, past.item.incident), (Level::Green, None));
     assert_eq!(past.clocks, ["towards red since 00:00:05 UTC: held from 00:00:10 UTC"]);
     assert_eq!(past.suppressions.len(), 1);
+    assert_eq!(past.item.sop, "look into hall of web1: rack", "a label that is missing is told by its name");
     assert!(past.ledger.is_empty());
     assert_eq!(past.samples.len(), 7);
     let now = collector.explain(19, &collector.rows, &samples);

@@ -81,7 +81,12 @@ fn act(kind: usize, number: u64) -> Act {
     match kind {
         0 => Act::Acknowledge { incident: number, text: String::new() },
         1 => Act::Close { incident: number, label: IncidentLabel::Noisy, text: "why".to_owned() },
-        2 => Act::Snooze { scope: "host/a".to_owned(), span: Millis::from_secs(30), reason: "why".to_owned() },
+        2 => Act::Snooze {
+            scope: "host/a".to_owned(),
+            only: Vec::new(),
+            span: Millis::from_secs(30),
+            reason: "why".to_owned(),
+        },
         3 => Act::EndSnooze { id: number, reason: String::new() },
         4 => Act::RetireAgent { agent: AgentId::parse("b").unwrap(), reason: String::new() },
         _ => Act::Note { incident: number, text: "a note".to_owned() },

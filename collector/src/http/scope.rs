@@ -12,6 +12,8 @@ use crate::http::error::Failure;
 use signalbox_access::{Caller, Object, Permission, Scope, authorize};
 use signalbox_engine::board::Board;
 use signalbox_proto::api::{Agent, Counts, Entity, Incident, Item, Snooze, Status};
+use signalbox_proto::names::{Labels, METRIC_NAME};
+use signalbox_proto::selector::Selector;
 use signalbox_proto::status::Level;
 use std::collections::BTreeMap;
 
@@ -29,6 +31,11 @@ impl<'a> Sight<'a> {
     /// True when nothing is hidden from them.
     pub(crate) fn is_whole(&self) -> bool {
         matches!(self.caller.principal.scope, Scope::All)
+    }
+
+    /// Their scope, in words.
+    pub(crate) fn scope(&self) -> &Scope {
+        &self.caller.principal.scope
     }
 
     fn may(&self, permission: Permission, object: &Object) -> bool {
@@ -84,6 +91,17 @@ impl<'a> Sight<'a> {
         entities.all(|entity| self.sees_entity(permission, entity))
     }
 
+    /// Items in sight whose series a selector matches.
+    pub(crate) fn items_of(&self, permission: Permission, selector: &Selector) -> Vec<&'a Item> {
+        let labels = |item: &Item| {
+            let metric = (METRIC_NAME.to_owned(), item.metric.clone());
+            Labels::new(item.labels.clone().into_iter().chain([metric])).ok()
+        };
+        let items = self.board.status.entities.iter().flat_map(|entity| &entity.items);
+        let matched = items.filter(|item| labels(item).is_some_and(|labels| selector.matches(&labels)));
+        matched.filter(|item| self.sees_item(permission, item)).collect()
+    }
+
     /// The status without what is out of sight.
     pub(crate) fn status(&self, status: Status) -> Status {
         if self.is_whole() {
@@ -101,7 +119,7 @@ impl<'a> Sight<'a> {
         } else {
             vec!["the collector has problems of its own: ask whoever looks after it".to_owned()]
         };
-        Status { entities, counts, level, problems, ..status }
+        Status { entities, counts, level, problems, scope: self.scope().selectors(), ..status }
     }
 
     /// An entity with the items in sight; none when neither it nor any of them is.
@@ -273,6 +291,7 @@ mod tests {
         assert_eq!((status.entities[0].level, status.level), (Level::Green, Level::Green));
         assert!(status.entities[0].parents.is_empty() && status.entities[0].why.contains("load-high"));
         assert!(!status.problems.concat().contains("agent x") && !status.problems.is_empty());
+        assert_eq!(status.scope, ["{rule=\"load-high\"}"], "who sees a part is told so");
     }
 
     #[test]

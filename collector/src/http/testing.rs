@@ -149,6 +149,7 @@ fn snoozes() -> Vec<Snooze> {
     let one = |id: u64, until: UnixMillis| Snooze {
         id,
         scope: "host/web2".to_owned(),
+        only: Vec::new(),
         author: "ada".to_owned(),
         reason: "move".to_owned(),
         from: ago(7200),

@@ -97,7 +97,7 @@ fn commands_and_rights_of_one_turn_are_one_commit_with_their_lines_in_order() {
     let n_commits = rig.store.n_commits();
     let (first, mut made) = message(create_user("ada"));
     let (reply, mut snoozed) = oneshot::channel();
-    let act = Act::Snooze { scope: "host/web1".into(), span: Millis(60_000), reason: "move".into() };
+    let act = Act::Snooze { scope: "host/web1".into(), only: Vec::new(), span: Millis(60_000), reason: "move".into() };
     let caller = Caller::new(Principal::local("ops", Role::Operator), "unix:uid=7");
     let snooze = Message::Command { caller, act, reply };
     let (reply, mut refused) = oneshot::channel();
@@ -155,7 +155,7 @@ fn other_rules_in_force_are_on_record_and_the_same_ones_are_not() {
 fn an_act_is_signed_by_whoever_was_let_in() {
     let mut rig = Rig::over(Arc::default());
     let (reply, _answer) = oneshot::channel();
-    let act = Act::Snooze { scope: "host/web1".into(), span: Millis(60_000), reason: "move".into() };
+    let act = Act::Snooze { scope: "host/web1".into(), only: Vec::new(), span: Millis(60_000), reason: "move".into() };
     rig.turn(vec![Message::Command { caller: admin(), act, reply }]);
     assert_eq!(rig.writer.engine.board(rig.at).snoozes[0].author, "local:root");
 }

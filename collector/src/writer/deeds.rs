@@ -80,7 +80,10 @@ fn record_of(act: &Act) -> Record {
         }
         Act::Note { incident: number, text } => ("note", incident(number), text.clone()),
         Act::Close { incident: number, label, text } => ("close", incident(number), format!("{label:?}: {text}")),
-        Act::Snooze { scope, span, reason } => ("snooze", scope.clone(), format!("for {span}: {reason}")),
+        Act::Snooze { scope, only, span, reason } => {
+            let within = if only.is_empty() { String::new() } else { format!(", {} items of it", only.len()) };
+            ("snooze", scope.clone(), format!("for {span}{within}: {reason}"))
+        }
         Act::EndSnooze { id, reason } => ("end snooze", format!("snooze:{id}"), reason.clone()),
         Act::RetireAgent { agent, reason } => ("retire agent", format!("agent:{agent}"), reason.clone()),
     };

@@ -309,7 +309,7 @@ fn a_refused_turn_changes_nothing_and_its_batch_is_taken_again() {
     let board = rig.board();
     let batch = agent.batch(rig.at, &[99.0]);
     let (reply, mut answer) = oneshot::channel();
-    let act = Act::Snooze { scope: "host/web1".into(), span: Millis(1000), reason: "r".into() };
+    let act = Act::Snooze { scope: "host/web1".into(), only: Vec::new(), span: Millis(1000), reason: "r".into() };
     let command = Message::Command { caller: Caller::new(Principal::local("a", Role::Operator), "test"), act, reply };
     rig.store.set_full(true);
     let message = Message::Batch { stream: Arc::clone(&agent.stream), batch: batch.clone() };

@@ -209,7 +209,7 @@ pub struct PendingAgent {
     /// When the request is forgotten.
     #[cfg_attr(feature = "api", schema(value_type = i64))]
     pub expires: UnixMillis,
-    /// Approved already and not fetched yet.
+    /// Approved already, and it has not come with its certificate yet.
     #[serde(default)]
     pub approved: bool,
 }

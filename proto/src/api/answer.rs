@@ -97,6 +97,17 @@ pub struct Finding {
     pub remedy: String,
 }
 
+impl Finding {
+    /// `rules/a.yaml:7:3: `, as much of it as is known; empty when it is about no file.
+    pub fn place(&self) -> String {
+        match (self.file.as_str(), self.line) {
+            ("", _) => String::new(),
+            (file, 0) => format!("{file}: "),
+            (file, line) => format!("{file}:{line}:{}: ", self.column),
+        }
+    }
+}
+
 /// Answer of `POST /notify/test/{channel}`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "api", derive(utoipa::ToSchema))]

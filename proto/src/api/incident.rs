@@ -161,6 +161,10 @@ pub struct Snooze {
     pub id: u64,
     /// Item id, entity id (its subtree) or series selector.
     pub scope: String,
+    /// Of what the scope covers, only these items; empty: all. Somebody with a scope
+    /// of their own snoozes by selector what was in it then, and nothing that comes later.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub only: Vec<String>,
     /// Who.
     pub author: String,
     /// Why.

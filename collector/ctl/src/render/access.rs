@@ -75,7 +75,8 @@ pub fn pending(look: &Look, agents: &[PendingAgent]) -> String {
     }
     let mut out = String::new();
     for agent in agents {
-        let state = if agent.approved { "approved, not fetched yet" } else { "waits for approval" };
+        let state =
+            if agent.approved { "approved, has not come with its certificate yet" } else { "waits for approval" };
         out.push_str(&format!("{}  {state}\n", look.strong(&clean(&agent.agent))));
         push_wrapped(&mut out, look, 2, "from ", &format!("{}, {}", clean(&agent.from), dated(look.now, agent.asked)));
         if !agent.labels.is_empty() {

@@ -7,6 +7,7 @@ use crate::look::Look;
 use crate::text::{clean, clean_lines, columns, number};
 use crate::when::{ago, dated, rfc3339, rfc3339_ms};
 use signalbox_proto::api::Explanation;
+use signalbox_proto::metric::Unit;
 use signalbox_proto::units::UnixMillis;
 
 /// How many of the newest samples are told one by one.
@@ -79,7 +80,7 @@ fn sentences(out: &mut String, look: &Look, sentences: &[String], none: &str) {
 
 fn push_rule(out: &mut String, look: &Look, explanation: &Explanation) {
     let mut rows = vec![("id".to_owned(), clean(&explanation.item.rule).into_owned())];
-    for (name, value) in &explanation.rule {
+    for (name, value) in explanation.rule.iter().filter(|(name, _)| *name != "id") {
         rows.push((clean(name).into_owned(), clean(value).into_owned()));
     }
     let by = explanation.override_by.as_deref().map_or("none".to_owned(), |by| clean(by).into_owned());
@@ -102,13 +103,15 @@ fn push_samples(out: &mut String, then: &Look, explanation: &Explanation) {
     let width = then.room(2).unwrap_or(SPARK_COLUMNS).min(SPARK_COLUMNS);
     let line = sparkline(samples, UnixMillis(first.0), UnixMillis(last.0), width);
     out.push_str(&format!("  {}\n", line.trim_end()));
+    let unit = Unit::of(&explanation.item.metric);
     let untold = samples.len().saturating_sub(SAMPLES_TOLD);
     if untold > 0 {
         out.push_str(&format!("  … {untold} older from {} on\n", rfc3339(UnixMillis(first.0))));
     }
     for (at, value) in &samples[untold..] {
         let at = UnixMillis(*at);
-        out.push_str(&format!("  {}  {:>9}  {}\n", rfc3339_ms(at), number(*value), ago(then.now, at)));
+        let value = value.map_or_else(|| number(None), |value| unit.show(value, |value| number(Some(value))));
+        out.push_str(&format!("  {}  {value:>9}  {}\n", rfc3339_ms(at), ago(then.now, at)));
     }
 }
 
@@ -127,7 +130,9 @@ mod tests {
             at: testkit::ago(60),
             item,
             rules_version: "9f3c21".to_owned(),
-            rule: [("red", ">= 95"), ("raise_for", "red 30s")].map(|(a, b)| (a.to_owned(), b.to_owned())).into(),
+            rule: [("id", "filesystem-full"), ("red", ">= 95"), ("raise_for", "red 30s")]
+                .map(|(a, b)| (a.to_owned(), b.to_owned()))
+                .into(),
             override_by: Some("big disks: {instance=~\"web.*\"}".to_owned()),
             samples: (0..12).map(|i| (testkit::ago(72 - i).0, Some(90.0 + i as f64))).collect(),
             clocks: vec!["red waited from 02:10:22 to 02:10:52".to_owned()],

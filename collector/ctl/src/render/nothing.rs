@@ -16,7 +16,7 @@ pub fn why(filter: &StatusFilter, whole: &Status) -> Option<String> {
         return None;
     }
     if whole.entities.is_empty() {
-        return Some("nothing is watched so far: no agent has spoken".to_owned());
+        return Some(super::status::nothing(whole));
     }
     for field in &fields {
         let values = whole.entities.iter().flat_map(|entity| (field.values)(entity));

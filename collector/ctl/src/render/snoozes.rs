@@ -2,7 +2,7 @@
 
 use super::table::{Column, Field, table};
 use crate::look::Look;
-use crate::text::clean;
+use crate::text::{clean, counted};
 use crate::when::{age, rfc3339};
 use signalbox_proto::api::Snooze;
 
@@ -26,9 +26,17 @@ fn row(look: &Look, snooze: &Snooze) -> Vec<Field> {
         Field::plain(snooze.id.to_string()),
         Field::plain(ends),
         Field::plain(clean(&snooze.author)),
-        Field::plain(clean(&snooze.scope)),
+        Field::plain(scope(snooze)),
         Field::plain(clean(&snooze.reason)),
     ]
+}
+
+fn scope(snooze: &Snooze) -> String {
+    let only = match snooze.only.len() {
+        0 => String::new(),
+        n => format!(" ({} of it)", counted(n, "item")),
+    };
+    format!("{}{only}", clean(&snooze.scope))
 }
 
 #[cfg(test)]
@@ -43,6 +51,7 @@ mod tests {
         let snooze = Snooze {
             id: 3,
             scope: "host/web1".to_owned(),
+            only: Vec::new(),
             author: "eve".to_owned(),
             reason: "disk is being\nreplaced".to_owned(),
             from: ago(60),
@@ -57,7 +66,9 @@ mod tests {
              2  ended 30s ago                  eve     host/web1  disk is being\nreplaced
              1  over 1m ago                    eve     host/web1  disk is being\nreplaced
         "#]]
-        .assert_eq(&list(&look(80), &[snooze, ended, over]));
+        .assert_eq(&list(&look(80), &[snooze.clone(), ended, over]));
+        let part = Snooze { scope: "load1".to_owned(), only: vec!["host/web1:load".to_owned()], ..snooze };
+        assert_eq!(scope(&part), "load1 (1 item of it)");
     }
 
     #[test]

@@ -140,11 +140,22 @@ pub(crate) fn counts_line(status: &Status) -> String {
 
 fn footer(out: &mut String, look: &Look, status: &Status, n_hidden: usize) {
     if status.entities.is_empty() {
-        out.push_str("nothing is watched so far: no agent has spoken\n");
+        push_wrapped(out, look, 0, "", &nothing(status));
     } else if n_hidden > 0 {
         out.push_str(&look.faint(&format!("{} not told, see --all", counted(n_hidden, "green item"))));
         out.push('\n');
     }
+}
+
+/// Why the whole board is empty.
+pub(crate) fn nothing(status: &Status) -> String {
+    if status.scope.is_empty() {
+        return "nothing is watched so far: no agent has spoken".to_owned();
+    }
+    let scope = status.scope.iter().map(|selector| clean(selector)).collect::<Vec<_>>().join(" or ");
+    format!(
+        "nothing lies in your scope, {scope}: an admin can change it: signalbox users role NAME ROLE --scope SELECTOR"
+    )
 }
 
 /// What an item shows.
@@ -159,7 +170,7 @@ fn is_worth_telling(item: &Item) -> bool {
 /// Words beside a level: clocks, suppressions, age of the facts.
 pub(crate) fn flags(look: &Look, item: &Item) -> Vec<String> {
     let mut flags = Vec::new();
-    if let Some(pending) = item.pending {
+    if let Some(pending) = item.pending.filter(|pending| pending.target != item.level) {
         let verb = if pending.target > item.level { "raises" } else { "clears" };
         let due = pending.due.map_or("its clock is paused".to_owned(), |due| match due > look.now {
             true => format!("{verb} {}", age(look.now, due)),
@@ -458,6 +469,8 @@ mod tests {
             nothing is watched so far: no agent has spoken
         "#]]
         .assert_eq(&tree(&look(80), &Status { at: NOW, version: "0.1.0".to_owned(), ..Status::default() }, false));
+        let scoped = Status { scope: vec!["{owner=\"dba\"}".to_owned()], ..Status::default() };
+        assert!(nothing(&scoped).starts_with("nothing lies in your scope, {owner=\"dba\"}: an admin"));
     }
 
     #[test]

@@ -81,6 +81,7 @@ pub(crate) fn board() -> Status {
             entity("host/web2", Level::Green, &[], vec![item("host/web2", "load-high", Level::Green, "0.1")]),
         ],
         problems: vec!["disk of the store is 91 % full".to_owned()],
+        scope: Vec::new(),
     }
 }
 

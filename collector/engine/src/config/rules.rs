@@ -8,6 +8,7 @@ use super::scalar::{self, LAYERS};
 use super::template::{self, Template};
 use super::{OVERRIDES_MAX, RULES_MAX, summary};
 use crate::rule::{Override, Rule};
+use crate::sop;
 use signalbox_proto::selector::{Selector, SelectorError};
 use signalbox_proto::status::Layer;
 use std::collections::BTreeMap;
@@ -129,6 +130,16 @@ fn build(raw: RawRule, id: Option<String>, at: At, report: &mut Report) -> Optio
         report.error(at, "a rule has no `selector`", example);
     }
     let selector = raw.selector.and_then(|text| selector(&text, report));
+    if let Some(text) = &raw.sop
+        && let Some(name) = sop::unknown_name(&text.value)
+    {
+        let message = format!("sop: there is no `{name}` here");
+        report.error(
+            text.at,
+            message,
+            format!("write for example `{{{{ labels.mountpoint }}}}`; there are {}", sop::NAMES),
+        );
+    }
     let rule = Rule {
         id: id?,
         selector: selector?,

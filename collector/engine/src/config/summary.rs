@@ -8,6 +8,7 @@ use super::node::Located;
 use super::report::{Report, suggest};
 use minijinja::value::Value;
 use minijinja::{Environment, ErrorKind, UndefinedBehavior, context};
+use signalbox_proto::metric::Unit;
 
 /// Names that a title may use.
 pub const NAMES: &[&str] = &["labels", "entity", "host", "rule", "level", "value", "owner", "layer"];
@@ -30,20 +31,12 @@ pub fn environment() -> Environment<'static> {
 
 /// `0.953` as `95.3 %`.
 fn percent(value: &Value) -> String {
-    shown(value, |v| format!("{} %", short(v * 100.0)))
+    shown(value, |v| Unit::Ratio.show(v, short))
 }
 
 /// `1536` as `1.5 KiB`.
 fn bytes(value: &Value) -> String {
-    const UNITS: [&str; 6] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB"];
-    shown(value, |v| {
-        let (mut v, mut unit) = (v, 0);
-        while v.abs() >= 1024.0 && unit + 1 < UNITS.len() {
-            v /= 1024.0;
-            unit += 1;
-        }
-        format!("{} {}", short(v), UNITS[unit])
-    })
+    shown(value, |v| Unit::Bytes.show(v, short))
 }
 
 /// Seconds as `1h30m`.

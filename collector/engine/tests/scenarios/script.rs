@@ -154,7 +154,7 @@ fn command(world: &mut World, rest: &str) -> Outcomes {
         }
         "snooze" => {
             let (length, reason) = cut(rest);
-            Act::Snooze { scope: object.to_owned(), span: span(length)?, reason: reason.to_owned() }
+            Act::Snooze { scope: object.to_owned(), only: Vec::new(), span: span(length)?, reason: reason.to_owned() }
         }
         "unsnooze" => Act::EndSnooze { id: object.parse().map_err(show)?, reason: text },
         "retire" => Act::RetireAgent { agent: id(object)?, reason: text },

@@ -14,12 +14,16 @@ use signalbox_engine::decision::CommandError;
 use signalbox_engine::event::Act;
 use signalbox_proto::api::{self, ApiError, Done, IncidentAct, NewSnooze};
 use signalbox_proto::names::AgentId;
+use signalbox_proto::selector::Selector;
 use signalbox_proto::text::parse_span;
 
 /// Characters of a name of a person or team.
 const NAME_MAX_CHARS: usize = 128;
 /// Characters of a note, a reason or a scope.
 const TEXT_MAX_CHARS: usize = 4096;
+
+/// Items that one snooze of a scoped user lists.
+const SNOOZED_ITEMS_MAX: usize = 500;
 
 /// What somebody does, in their own name.
 async fn command(app: &App, caller: Caller, act: Act) -> Result<Json<Done>, Failure> {
@@ -237,12 +241,34 @@ pub(crate) async fn snooze(
     let (scope, reason) = (words("scope", new.scope, true)?, words("reason", new.reason, true)?);
     let board = app.handle.board();
     let sight = Sight::new(&caller, &board);
-    if !sight.is_whole() && !sight.covers(Permission::Snooze, &scope) {
-        let remedy = "name an item or an entity of which everything below is in your scope";
-        let absent = Failure::absent(format!("there is no item and no entity {scope:?}"), remedy);
-        return Err(app.out_of_sight(&caller, Permission::Snooze, &scope, absent));
+    let only = match part_in_reach(&sight, &scope) {
+        Ok(only) => only,
+        Err(refused) => return Err(app.out_of_sight(&caller, Permission::Snooze, &scope, refused)),
+    };
+    command(&app, caller, Act::Snooze { scope, only, span, reason }).await
+}
+
+/// The items that a snooze is bound to; none: all of what it names is in reach, now and
+/// later. A selector may match anything tomorrow, so whoever has a scope snoozes by it
+/// the items that it matches within that scope today.
+fn part_in_reach(sight: &Sight<'_>, scope: &str) -> Result<Vec<String>, Failure> {
+    if sight.is_whole() || sight.covers(Permission::Snooze, scope) {
+        return Ok(Vec::new());
     }
-    command(&app, caller, Act::Snooze { scope, span, reason }).await
+    let selector = Selector::parse(scope).ok();
+    let items = selector.map(|selector| sight.items_of(Permission::Snooze, &selector)).unwrap_or_default();
+    if items.is_empty() {
+        let error = format!("{scope:?} names nothing that lies wholly within your scope, {}", sight.scope());
+        let remedy = "name an item, an entity of which everything below is in your scope, or a selector of items in it; \
+                      signalbox status --all lists what you see";
+        return Err(Failure::absent(error, remedy));
+    }
+    if items.len() > SNOOZED_ITEMS_MAX {
+        let error =
+            format!("{scope:?} matches {} items of your scope, over the limit of {SNOOZED_ITEMS_MAX}", items.len());
+        return Err(Failure::bad(error, "name an entity, or a narrower selector"));
+    }
+    Ok(items.into_iter().map(|item| item.id.clone()).collect())
 }
 
 /// End a snooze early.
@@ -273,13 +299,14 @@ pub(crate) async fn end_snooze(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use signalbox_access::{Principal, Role, Scope};
     use signalbox_proto::units::Millis;
 
     #[test]
     fn each_act_names_its_own_cure() {
         let agent = AgentId::parse("web1").unwrap();
         let retire = Act::RetireAgent { agent, reason: String::new() };
-        let snooze = Act::Snooze { scope: "x".to_owned(), span: Millis(1), reason: "r".to_owned() };
+        let snooze = Act::Snooze { scope: "x".to_owned(), only: Vec::new(), span: Millis(1), reason: "r".to_owned() };
         let end = Act::EndSnooze { id: 3, reason: String::new() };
         let ack = Act::Acknowledge { incident: 17, text: String::new() };
         let close = Act::Close { incident: 17, label: api::IncidentLabel::Noisy, text: String::new() };
@@ -297,6 +324,28 @@ mod tests {
         ] {
             let said = remedy(act, &error);
             assert!(said.contains(wanted), "{act:?} {error:?}: {said}");
+        }
+    }
+
+    #[test]
+    fn a_selector_of_a_scoped_user_snoozes_the_items_of_the_scope_and_nothing_that_comes_later() {
+        let board = crate::http::testing::board();
+        let part = |scope: &[&str], what: &str| {
+            let scope: Vec<String> = scope.iter().map(|text| (*text).to_owned()).collect();
+            let scope = Scope::parse(&scope).unwrap();
+            let principal = Principal { scope, ..Principal::local("ada", Role::Operator) };
+            let caller = Caller::new(principal, "unix:uid=1000");
+            part_in_reach(&Sight::new(&caller, &board), what)
+        };
+        let dba: &[&str] = &["{owner=\"dba\"}"];
+        let disks = "node_filesystem_avail_bytes{mountpoint=\"/\"}";
+        assert_eq!(part(dba, disks).unwrap(), ["host/db1:filesystem-full{mountpoint=\"/\"}"]);
+        assert_eq!(part(&[], disks).unwrap(), [""; 0], "whoever sees all snoozes what comes later, too");
+        assert_eq!(part(dba, "host/db1").unwrap(), [""; 0]);
+        for outside in ["host/web1", "node_load1", "{evil=~\".+\"}", "host/nothing"] {
+            let failure = part(dba, outside).unwrap_err();
+            assert_eq!(failure.status, 404, "{outside}");
+            assert!(failure.error.contains("your scope, {owner=\"dba\"}"), "{failure:?}");
         }
     }
 }
