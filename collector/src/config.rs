@@ -35,6 +35,14 @@ pub enum ConfigError {
         /// What the system said.
         why: std::io::Error,
     },
+    /// The folder of rules could not be read.
+    #[error("read rules_dir {path}: {why}")]
+    RulesDir {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        why: std::io::Error,
+    },
     /// It is too large.
     #[error("read {path}: {n_bytes} bytes are over the limit of {FILE_MAX_BYTES}")]
     TooLarge {
@@ -67,6 +75,22 @@ pub enum ConfigError {
         /// What is wrong and how to mend it.
         why: String,
     },
+}
+
+impl ConfigError {
+    /// As a finding, with the remedy.
+    pub fn finding(&self) -> Finding {
+        let remedy = match self {
+            ConfigError::RulesDir { .. } => {
+                "make the folder, let the collector's user read it, or name another: rules_dir in the configuration, --rules"
+            }
+            ConfigError::Read { .. } => "let the collector's user read it, or take it away",
+            ConfigError::TooLarge { .. } => "split it",
+            ConfigError::TooMany { .. } => "join some",
+            ConfigError::Malformed { .. } | ConfigError::Value { .. } => "",
+        };
+        Finding { remedy: remedy.to_owned(), ..refusal(self) }
+    }
 }
 
 /// The file as it is written.
@@ -225,7 +249,7 @@ impl Config {
     /// [`ConfigError`].
     pub fn read_rules(&self) -> Result<BTreeMap<String, String>, ConfigError> {
         let Some(dir) = &self.rules_dir else { return Ok(BTreeMap::new()) };
-        let failed = |why| ConfigError::Read { path: dir.clone(), why };
+        let failed = |why| ConfigError::RulesDir { path: dir.clone(), why };
         let mut files = BTreeMap::new();
         for entry in std::fs::read_dir(dir).map_err(failed)? {
             let path = entry.map_err(failed)?.path();

@@ -176,7 +176,7 @@ impl Past<'_> {
 
     /// The rules that were in force.
     fn rules(&self) -> Result<Arc<Ruleset>, HandleError> {
-        let nothing = || HandleError::NotFound("nothing is kept of that instant".to_owned());
+        let nothing = || HandleError::TooEarly;
         let meta = self.read(Table::Meta, META_KEY, Extent::Row)?.into_iter();
         let meta: Rows = meta.map(|(key, value)| (Table::Meta, key, value)).collect();
         let version = rules_version(&meta).map_err(store_error)?.ok_or_else(nothing)?;

@@ -41,6 +41,9 @@ pub enum HandleError {
     /// There is no such item, or nothing was known about it then (HTTP 404).
     #[error("{0}")]
     NotFound(String),
+    /// A proof is asked of an instant before the first verdict (HTTP 404).
+    #[error("nothing is kept of that instant: nothing was judged yet")]
+    TooEarly,
     /// A proof is asked of an instant that has not come (HTTP 400).
     #[error("that instant lies in the future: nothing is known of it")]
     Future,

@@ -2,6 +2,7 @@
 //!
 //! 0: ended well. 1: it failed. 64: wrong flags. 78: wrong configuration.
 
+use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use signalbox_collector::config::{Config, Overrides};
 use signalbox_collector::store::rocks::RocksStore;
@@ -93,6 +94,11 @@ fn main() -> ExitCode {
             let code = if error.use_stderr() { USAGE } else { 0 };
             // Standard output may be closed; the code says it all the same.
             let _closed = error.print();
+            if error.kind() == ErrorKind::UnknownArgument
+                && std::env::args().nth(1).is_some_and(|word| word.starts_with('-'))
+            {
+                eprintln!("the command comes first; to start it: signalbox-collector run --config FILE");
+            }
             return ExitCode::from(code);
         }
     };
@@ -131,9 +137,9 @@ fn check(config: &Config) -> Result<(), ExitCode> {
         }
         Err(findings) => (findings, Err(ExitCode::from(CONFIG))),
     };
-    for finding in findings {
+    for finding in config.doors.unknown_accounts().into_iter().chain(findings) {
         let kind = if finding.error { "error" } else { "warning" };
-        eprintln!("{}:{}:{}: {kind}: {}", finding.file, finding.line, finding.column, finding.message);
+        eprintln!("{}{kind}: {}", finding.place(), finding.message);
         if !finding.remedy.is_empty() {
             eprintln!("  remedy: {}", finding.remedy);
         }

@@ -34,7 +34,7 @@ pub struct Checked {
 /// # Errors
 /// All that is wrong with them, errors first.
 pub fn check(config: &Config) -> Result<Checked, Vec<Finding>> {
-    let files = config.read_rules().map_err(|error| vec![config::refusal(error)])?;
+    let files = config.read_rules().map_err(|error| vec![error.finding()])?;
     let (rules, mut findings) = signalbox_engine::config::parse(&files);
     let channels = notify::dispatch::check(&files);
     match (rules, channels) {

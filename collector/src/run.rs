@@ -199,8 +199,8 @@ pub(crate) fn note_lost_tail(shared: &Shared, durable_turn: u64, store_turn: u64
     let n_turns = durable_turn - store_turn;
     metrics::counter!("signalbox_turns_lost_total").increment(n_turns);
     let text = format!(
-        "the store lost its last {n_turns} turns or more (it holds turn {store_turn}, turn {durable_turn} was durable): \
-         agents are asked again for what they keep of the last 10 minutes"
+        "the store lost at least its last {n_turns} turns (it holds turn {store_turn}; turn {durable_turn} was durable, and \
+         up to a second of turns after it is not counted): agents are asked again for what they keep of the last 10 minutes"
     );
     tracing::error!(store_turn, durable_turn, "the store lost a tail");
     shared.set_problem(Problem::LostTail, Some(text));

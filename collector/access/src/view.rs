@@ -5,7 +5,7 @@ use crate::event::{Grant, PasswordHash};
 use crate::limits::{SESSION_IDLE, SESSION_LIFE, TOUCH_EVERY};
 use crate::permission::PermissionSet;
 use crate::principal::{Principal, PrincipalKind};
-use crate::rows::{ApiTokenRow, KeyState, PendingState, SessionRow, UserRow};
+use crate::rows::{ApiTokenRow, KeyState, PendingRow, PendingState, SessionRow, UserRow};
 use crate::secret::{KeyFingerprint, SecretHash};
 use crate::tables::Tables;
 use signalbox_proto::api::{AgentIdentity, ApiToken, JoinToken, PendingAgent, Role, User};
@@ -224,8 +224,14 @@ impl AccessView {
     /// Agents that wait for approval, and approved ones that did not come back yet,
     /// the oldest first.
     pub fn pending(&self, now: UnixMillis) -> Vec<PendingAgent> {
-        let rows = self.tables.pending.iter();
-        let rows = rows.filter(|(_, row)| now < row.expires && row.state != PendingState::Rejected);
+        let is_unused =
+            |key| self.tables.keys.get(key).is_some_and(|bound| bound.state == KeyState::Active && !bound.used);
+        let waits = |key, row: &PendingRow| match row.state {
+            PendingState::Waiting => true,
+            PendingState::Approved => is_unused(key),
+            PendingState::Rejected => false,
+        };
+        let rows = self.tables.pending.iter().filter(|(key, row)| now < row.expires && waits(*key, row));
         let mut pending: Vec<PendingAgent> = rows
             .map(|(key, row)| PendingAgent {
                 fingerprint: key.to_string(),

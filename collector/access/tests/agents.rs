@@ -284,7 +284,9 @@ fn an_admin_lets_a_waiting_agent_in_and_the_certificate_is_fetched() {
     assert!(is_identity(&world.by(&nobody(), issue)));
     let bound = world.view().agent_of_key(&key("web1")).unwrap();
     assert_eq!((bound.not_after, bound.labels), (not_after, labels(&[("site", "lab")])));
+    assert!(world.view().pending(world.at)[0].approved, "it has not come with it yet");
     world.by(&nobody(), AccessAct::KeyUsed { key: key("web1") }).unwrap();
+    assert_eq!(world.view().pending(world.at), [], "it is in");
     world.admin(AccessAct::Sweep).unwrap();
     assert_eq!(world.view().pending(world.at), []);
 }

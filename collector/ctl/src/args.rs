@@ -35,7 +35,7 @@ pub struct Cli {
     #[arg(long, global = true, value_name = "PATH")]
     pub socket: Option<PathBuf>,
     /// Give up on an answer after this long; the collector itself gives up after 30 s
-    #[arg(long, global = true, default_value = "35s", value_name = "SPAN", value_parser = parse_span)]
+    #[arg(long, global = true, default_value = "35s", value_name = "SPAN", value_parser = parse_timeout)]
     pub timeout: Millis,
     /// A table for people, or the API's own JSON document
     #[arg(long, global = true, value_enum, default_value_t = Output::Table)]
@@ -441,6 +441,13 @@ fn parse_number(text: &str) -> Result<u64, String> {
     digits.parse().map_err(|_| "write 17 or INC-17".to_owned())
 }
 
+fn parse_timeout(text: &str) -> Result<Millis, String> {
+    match parse_span(text) {
+        Ok(Millis::ZERO) => Err("no answer comes in no time; write for example 35s".to_owned()),
+        span => span.map_err(|error| error.to_string()),
+    }
+}
+
 fn parse_watch(text: &str) -> Result<Millis, String> {
     let span = parse_span(text).map_err(|error| error.to_string())?;
     if span < WATCH_MIN {
@@ -477,6 +484,13 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_timeout_of_nothing_is_refused_with_an_example() {
+        let error = parse("signalbox --timeout 0s agents").unwrap_err().to_string();
+        assert!(error.contains("write for example 35s"), "{error}");
+        assert_eq!(parse("signalbox --timeout 5s agents").unwrap().timeout, Millis(5000));
     }
 
     #[test]

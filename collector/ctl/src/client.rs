@@ -148,9 +148,11 @@ impl Client {
             .timeout(timeout.std())
             .user_agent(concat!("signalbox/", env!("CARGO_PKG_VERSION")));
         let (base, shown) = match target {
-            Target::Socket(path) => {
+            Target::Socket { path, token } => {
                 http = http.unix_socket(path.as_path());
-                (Url::parse("http://localhost/").expect("a constant URL"), format!("unix:{}", path.display()))
+                let shown = format!("unix:{}", path.display());
+                http = with_token(http, token.as_deref(), &shown)?;
+                (Url::parse("http://localhost/").expect("a constant URL"), shown)
             }
             Target::Url { url, token, ca } => {
                 let base = parse_address(url)?;
@@ -162,12 +164,7 @@ impl Client {
                     let loopback = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
                     http = http.resolve_to_addrs("localhost", &loopback.map(|ip| SocketAddr::new(ip, port)));
                 }
-                if let Some(token) = token {
-                    let value = HeaderValue::from_str(&format!("Bearer {token}"));
-                    let mut value = value.map_err(|_| login("the token is garbled".to_owned()))?;
-                    value.set_sensitive(true);
-                    http = http.default_headers(HeaderMap::from_iter([(AUTHORIZATION, value)]));
-                }
+                http = with_token(http, token.as_deref(), &shown)?;
                 if let Some(ca) = ca {
                     let certificates = Certificate::from_pem_bundle(ca.as_bytes());
                     let certificates = certificates.map_err(|error| login(format!("its certificates: {error}")))?;
@@ -249,6 +246,19 @@ impl Client {
         // JSON that parses is UTF-8.
         Ok(Answer { body: String::from_utf8_lossy(&body).into_owned(), value })
     }
+}
+
+/// Shows the token, if there is one, with every call.
+fn with_token(
+    http: reqwest::ClientBuilder,
+    token: Option<&str>,
+    address: &str,
+) -> Result<reqwest::ClientBuilder, ClientError> {
+    let Some(token) = token else { return Ok(http) };
+    let mut value = HeaderValue::from_str(&format!("Bearer {token}"))
+        .map_err(|_| ClientError::Login { address: address.to_owned(), why: "the token is garbled".to_owned() })?;
+    value.set_sensitive(true);
+    Ok(http.default_headers(HeaderMap::from_iter([(AUTHORIZATION, value)])))
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> ClientError {

@@ -119,7 +119,7 @@ async fn ask(client: &Client, target: &Target, clock: &dyn Clock) -> Vec<Finding
         Ok(answer) => {
             let rtt = clock.wall().since(before);
             findings.extend(judge::collector(&answer.value, clock.wall(), rtt));
-            if matches!(target, Target::Socket(_)) {
+            if matches!(target, Target::Socket { .. }) {
                 findings.extend(files(Path::new(&answer.value.data_dir), &COLLECTOR_SECRETS));
             }
         }

@@ -89,12 +89,44 @@ impl Failure {
                 "on the collector's host: signalbox ca show > ca.pem; then here: signalbox login URL --ca ca.pem; \
                  a name that its certificate lacks goes into tls.names of its configuration"
             }
-            _ if self.exit_code() == UNREACHABLE => {
-                "is signalbox-collector running? signalbox doctor looks into it; --collector URL or --socket PATH name another"
-            }
+            Failure::Client(ClientError::Unreachable { url, source }) => unreachable(url, source),
             _ => "",
         }
     }
+}
+
+/// What most likely keeps a call from being answered, and what to do.
+fn unreachable(url: &str, error: &reqwest::Error) -> &'static str {
+    let mut kind = None;
+    let mut cause: Option<&dyn std::error::Error> = Some(error);
+    while let Some(error) = cause {
+        kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind).or(kind);
+        cause = error.source();
+    }
+    hint(url, kind, &root(error).to_lowercase(), error.is_timeout())
+}
+
+fn hint(url: &str, kind: Option<std::io::ErrorKind>, said: &str, is_timeout: bool) -> &'static str {
+    let has = |parts: &[&str]| parts.iter().any(|part| said.contains(part));
+    if url.starts_with("unix:") && kind == Some(std::io::ErrorKind::PermissionDenied) {
+        return "run this as root or as the collector's account, have an admin name yours in local_operators of \
+                collector.yaml, or log in with a password: signalbox login URL";
+    }
+    if url.starts_with("https:") && has(&["corrupt message"]) {
+        return "nothing speaks TLS at this port: write http://127.0.0.1:PORT on the collector's own host, or another \
+                port; operators use listen_http of collector.yaml, 8440 by default";
+    }
+    if url.starts_with("https:") && has(&["noapplicationprotocol", "certificaterequired"]) {
+        return "this is a port for agents: operators use listen_http of collector.yaml, 8440 by default";
+    }
+    if url.starts_with("http:") && has(&["invalid http", "message completed", "connection reset"]) {
+        return "this port may speak TLS: write https:// in place of http://; operators use listen_http of \
+                collector.yaml, 8440 by default";
+    }
+    if is_timeout {
+        return "give it longer with --timeout 60s; signalbox doctor looks into it";
+    }
+    "is signalbox-collector running? signalbox doctor looks into it; --collector URL or --socket PATH name another"
 }
 
 /// A failure as a program reads it.
@@ -165,6 +197,16 @@ mod tests {
         assert_eq!(gone.exit_code(), OK);
         assert!(gone.lines().is_empty());
         assert_eq!(Failure::from(std::io::Error::other("disk full")).exit_code(), FAILURE);
+    }
+
+    #[test]
+    fn what_keeps_a_call_from_being_answered_has_its_own_remedy() {
+        let denied = Some(std::io::ErrorKind::PermissionDenied);
+        assert!(hint("unix:/run/x.sock", denied, "permission denied", false).contains("local_operators"));
+        assert!(hint("https://c:8440", None, "operation timed out", true).contains("--timeout 60s"));
+        assert!(
+            hint("http://127.0.0.1:1", denied, "permission denied", false).contains("is signalbox-collector running?")
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! On the collector's own host the Unix socket is the way in: the kernel says who
-//! calls, no login is needed. Everywhere else it is a URL and the token that
+//! calls, no login is needed; unless SIGNALBOX_TOKEN says it, which goes there too. Everywhere else it is a URL and the token that
 //! `signalbox login` has kept.
 
 use crate::hosts::{Host, Hosts};
@@ -57,7 +57,12 @@ impl Said {
 #[derive(Clone, PartialEq, Eq)]
 pub enum Target {
     /// The Unix socket of a collector on this host.
-    Socket(PathBuf),
+    Socket {
+        /// Where it is.
+        path: PathBuf,
+        /// API token; none: the kernel says who calls.
+        token: Option<String>,
+    },
     /// A URL.
     Url {
         /// Scheme, host and port.
@@ -73,7 +78,7 @@ pub enum Target {
 impl fmt::Debug for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Target::Socket(path) => write!(f, "Socket({})", path.display()),
+            Target::Socket { path, token } => write!(f, "Socket({}, token: {})", path.display(), token.is_some()),
             Target::Url { url, token, .. } => write!(f, "Url({url}, token: {})", token.is_some()),
         }
     }
@@ -89,19 +94,19 @@ impl Target {
     /// can open a socket.
     pub fn pick(said: &Said, hosts: &Hosts, is_socket: impl Fn(&Path) -> bool) -> Target {
         if let Some(path) = &said.socket {
-            return Target::Socket(path.clone());
+            return socket(path.clone(), said);
         }
         if let Some(url) = &said.collector {
             return known(url, said, hosts);
         }
         if let Some(path) = &said.env_socket {
-            return Target::Socket(path.clone());
+            return socket(path.clone(), said);
         }
         if let Some(url) = &said.env_collector {
             return known(url, said, hosts);
         }
         if let Some(path) = sockets(said).into_iter().find(|path| is_socket(path)) {
-            return Target::Socket(path);
+            return socket(path, said);
         }
         known(hosts.current().unwrap_or(DEFAULT_COLLECTOR), said, hosts)
     }
@@ -111,6 +116,11 @@ impl Target {
 pub(crate) fn sockets(said: &Said) -> Vec<PathBuf> {
     let data = said.env_data.iter().map(|data| data.join(SOCKET));
     data.chain(USUAL.iter().map(|dir| Path::new(dir).join(SOCKET))).collect()
+}
+
+/// A token that somebody gave says who calls, also where the kernel would know.
+fn socket(path: PathBuf, said: &Said) -> Target {
+    Target::Socket { path, token: said.env_token.clone() }
 }
 
 fn known(url: &str, said: &Said, hosts: &Hosts) -> Target {
@@ -140,17 +150,19 @@ mod tests {
         let mut said = Said::default();
         assert_eq!(pick(&said, &[]), "Url(https://far.example:8440, token: true)");
         let usual = "/run/signalbox/operator.sock";
-        assert_eq!(pick(&said, &[usual]), format!("Socket({usual})"));
+        assert_eq!(pick(&said, &[usual]), format!("Socket({usual}, token: false)"));
         said.env_data = Some("/data".into());
-        assert_eq!(pick(&said, &[usual, "/data/operator.sock"]), "Socket(/data/operator.sock)");
+        assert_eq!(pick(&said, &[usual, "/data/operator.sock"]), "Socket(/data/operator.sock, token: false)");
         said.env_collector = Some("http://127.0.0.1:1".to_owned());
         assert_eq!(pick(&said, &[usual]), "Url(http://127.0.0.1:1, token: false)");
         said.env_socket = Some("/env.sock".into());
-        assert_eq!(pick(&said, &[]), "Socket(/env.sock)");
+        assert_eq!(pick(&said, &[]), "Socket(/env.sock, token: false)");
         said.collector = Some("https://far.example:8440/".to_owned());
         assert_eq!(pick(&said, &[usual]), "Url(https://far.example:8440/, token: true)");
         said.socket = Some("/flag.sock".into());
-        assert_eq!(pick(&said, &[]), "Socket(/flag.sock)");
+        assert_eq!(pick(&said, &[]), "Socket(/flag.sock, token: false)");
+        said.env_token = Some("sba1.mine".to_owned());
+        assert_eq!(pick(&said, &[]), "Socket(/flag.sock, token: true)", "a token is never ignored");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 mod support;
 
 use signalbox_ctl::client::{ANSWER_LIMIT, Client, ClientError};
+use signalbox_ctl::exit::Failure;
 use signalbox_ctl::routes::{IncidentVerb, StatusFilter};
 use signalbox_ctl::target::Target;
 use signalbox_proto::api::{Act, IncidentAct, NewSnooze, RulesToCheck};
@@ -157,7 +158,8 @@ async fn every_read_asks_its_route() {
 async fn a_socket_is_asked_like_an_address_and_its_name_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("operator.sock");
-    let gone = Client::of(&Target::Socket(path.clone()), PATIENCE).unwrap().agents().await.unwrap_err();
+    let gone =
+        Client::of(&Target::Socket { path: path.clone(), token: None }, PATIENCE).unwrap().agents().await.unwrap_err();
     assert!(gone.is_unreachable() && gone.to_string().contains(&format!("unix:{}", path.display())), "{gone}");
     let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
     std::thread::spawn(move || {
@@ -169,7 +171,9 @@ async fn a_socket_is_asked_like_an_address_and_its_name_is_told() {
         assert!(!head.contains("authorization"), "{head}");
         stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]").unwrap();
     });
-    assert!(Client::of(&Target::Socket(path), PATIENCE).unwrap().agents().await.unwrap().value.is_empty());
+    assert!(
+        Client::of(&Target::Socket { path, token: None }, PATIENCE).unwrap().agents().await.unwrap().value.is_empty()
+    );
 }
 
 #[tokio::test]
@@ -207,4 +211,43 @@ async fn every_act_sends_its_body() {
             "POST /api/signalbox/v1/notify/test/on%20call ",
         ]
     );
+}
+
+/// The remedy that a failed call is told with.
+async fn remedy(client: &Client) -> String {
+    let error = client.agents().await.unwrap_err();
+    assert!(error.is_unreachable(), "{error:?}");
+    Failure::from(error).lines().concat()
+}
+
+#[tokio::test]
+async fn the_wrong_scheme_is_named_with_the_right_one() {
+    // What a port that speaks TLS says to plain text: an alert.
+    let tls = raw_server(b"\x15\x03\x03\x00\x02\x02\x0a", true);
+    let said = remedy(&client(&tls)).await;
+    assert!(said.contains("write https:// in place of http://"), "{said}");
+    let plain = raw_server(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n", true);
+    let said = remedy(&client(&plain.replace("http://", "https://"))).await;
+    assert!(said.contains("nothing speaks TLS at this port"), "{said}");
+    // As a port that wants HTTP/2 ends the handshake: alert 120.
+    let agents = raw_server(b"\x15\x03\x03\x00\x02\x02\x78", true);
+    let said = remedy(&client(&agents.replace("http://", "https://"))).await;
+    assert!(said.contains("this is a port for agents"), "{said}");
+}
+
+#[tokio::test]
+async fn a_token_that_was_given_is_shown_on_the_socket_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("operator.sock");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut head = [0; 4096];
+        let n = stream.read(&mut head).unwrap();
+        stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n[]").unwrap();
+        String::from_utf8_lossy(&head[..n]).to_lowercase()
+    });
+    let target = Target::Socket { path, token: Some("sba1.mine".to_owned()) };
+    Client::of(&target, PATIENCE).unwrap().agents().await.unwrap();
+    assert!(server.join().unwrap().contains("authorization: bearer sba1.mine"));
 }

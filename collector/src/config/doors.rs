@@ -2,10 +2,11 @@
 //! sockets, certificates, local accounts and bounds.
 
 use super::limits::{RawAgents, RawOperators, agent_limits, operator_limits};
-use super::{Check, ConfigError};
+use super::{Check, ConfigError, refusal};
+use crate::http::peer::ACCOUNTS;
 use crate::{http, ingest, tls};
 use serde::Deserialize;
-use signalbox_proto::api::Role;
+use signalbox_proto::api::{Finding, Role};
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -123,6 +124,12 @@ impl Doors {
         })
     }
 
+    /// A warning for each of `local_operators` that this host has no account of: nobody
+    /// can come in by it.
+    pub fn unknown_accounts(&self) -> Vec<Finding> {
+        unknown_accounts(&self.local_operators, &std::fs::read_to_string(ACCOUNTS).unwrap_or_default())
+    }
+
     /// `https://HOST:PORT` under which agents of other hosts reach the collector.
     pub fn agents_address(&self) -> String {
         format!("https://{}", self.host_port(self.listen_grpc))
@@ -193,6 +200,19 @@ fn settings(raw: RawTls, folder: &Path, check: &Check<'_>) -> Result<tls::Settin
     Ok(tls::Settings { site_ca, site_http, names: raw.names })
 }
 
+fn unknown_accounts(operators: &BTreeMap<String, Role>, accounts: &str) -> Vec<Finding> {
+    let is_there = |name: &str| accounts.lines().any(|line| line.split(':').next() == Some(name));
+    let unknown = operators.keys().filter(|name| !is_there(name));
+    let warning = |name: &String| Finding {
+        error: false,
+        remedy: "mend the name, make the account (useradd), or take the line away; accounts of a directory service do \
+                 not count"
+            .to_owned(),
+        ..refusal(format!("local_operators: {name:?} is no account of this host ({ACCOUNTS}): nobody comes in by it"))
+    };
+    unknown.map(warning).collect()
+}
+
 fn operators(raw: BTreeMap<String, String>, check: &Check<'_>) -> Result<BTreeMap<String, Role>, ConfigError> {
     if raw.len() > ACCOUNTS_MAX {
         return Err(
@@ -240,5 +260,19 @@ impl Check<'_> {
         } else {
             Err(self.refuse(key, format!("{n} are over the limit of {ACCOUNTS_MAX}")))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_operator_without_an_account_is_warned_about_by_name() {
+        let operators = BTreeMap::from([("ada".to_owned(), Role::Admin), ("bob".to_owned(), Role::Viewer)]);
+        let found = unknown_accounts(&operators, "root:x:0:0::/root:/bin/sh\nada:x:1000:1000::/:\n");
+        assert_eq!(found.len(), 1);
+        assert!(!found[0].error && found[0].place().is_empty() && !found[0].remedy.is_empty());
+        assert!(found[0].message.contains("\"bob\" is no account of this host"), "{found:?}");
     }
 }

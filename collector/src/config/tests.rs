@@ -38,6 +38,16 @@ fn faults_name_file_place_and_remedy() {
 }
 
 #[test]
+fn a_missing_folder_of_rules_is_named_with_the_remedy() {
+    let findings = crate::reload::check(&parse("rules_dir: /no-such-folder").unwrap()).unwrap_err();
+    let said = format!("{}{}", findings[0].place(), findings[0].message);
+    assert!(
+        said.starts_with("read rules_dir /no-such-folder: ") && findings[0].remedy.contains("make the folder"),
+        "{said}"
+    );
+}
+
+#[test]
 fn any_address_may_be_listened_on_and_a_far_one_has_tls() {
     let near = parse("").unwrap().doors;
     assert!(!near.http_tls && near.tls.names.contains(&"127.0.0.1".to_owned()));

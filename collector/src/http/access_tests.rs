@@ -8,7 +8,7 @@ use axum::body::{Body, Bytes};
 use axum::http::{Method, Request, Response, header};
 use signalbox_access::{Principal, Role, authorize};
 use signalbox_proto::api::{ApiError, Incident, Made, RulesReport, Status, WhoAmI};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
 use std::sync::Arc;
 use tower::ServiceExt;
@@ -147,7 +147,10 @@ async fn an_account_without_a_role_is_nobody_and_a_bad_token_is_no_way_round() {
     );
     for bad in ["Bearer sba1.x", "Basic cm9vdDo=", "Bearer"] {
         let request = with(whoami(), "authorization", bad);
-        assert_eq!(ask_as(&app, root(), request).await.0.status(), 401, "{bad}");
+        let (response, body) = ask_as(&app, root(), request).await;
+        assert_eq!(response.status(), 401, "{bad}");
+        let error: ApiError = read(&body);
+        assert!(error.error == "the token is not known" && error.remedy.contains("copy all of the token"), "{error:?}");
     }
 }
 
@@ -318,7 +321,11 @@ async fn what_is_out_of_scope_does_not_exist() {
     let page = ask(get("/")).await.1;
     assert!(page.contains("host&#x2f;db1") && !page.contains("web1") && !page.contains("INC-17"), "{page}");
     // A role with a scope does not reach what is about everything.
-    assert_eq!(ask(json("POST", &format!("{API}/notify/test/mail"), "")).await.0.status(), 403);
+    let (response, body) = ask(json("POST", &format!("{API}/notify/test/mail"), "")).await;
+    let error: ApiError = read(&body);
+    assert_eq!(response.status(), 403);
+    let why = "your role allows this, the scope of bob does not: test_channels is needed beyond {owner=\"dba\"}";
+    assert!(error.error == why && error.remedy.contains("--scope"), "{error:?}");
     assert!(record.lock().unwrap().iter().any(|line| line.who == "bob" && line.object == "INC-17"));
 }
 
@@ -444,4 +451,18 @@ async fn a_reload_is_on_record_before_it_is_done() {
     let said: Vec<&str> = lines.iter().map(|line| line.result.split(':').next().unwrap_or_default()).collect();
     assert_eq!(said, ["begins", "refused"], "{lines:?}");
     assert!(lines.iter().all(|line| line.act == "reload" && line.who == "local:root"), "{lines:?}");
+}
+
+#[tokio::test]
+async fn a_test_of_a_channel_is_on_record_with_what_came_of_it() {
+    let (app, record) = recorded();
+    let text = "channels: [{name: hook, webhook: {url: 'http://127.0.0.1:9/'}}]";
+    let files = BTreeMap::from([("notify.yaml".to_owned(), text.to_owned())]);
+    app.notifiers.put_in_force(app.notifiers.prepare(&files).unwrap());
+    // Nothing listens on the discard port, or says no: either way the server did not take it.
+    ask_as(&app, root(), json("POST", &format!("{API}/notify/test/hook"), "")).await;
+    let lines = record.lock().unwrap().clone();
+    let said: Vec<&str> = lines.iter().map(|line| line.result.split(':').next().unwrap_or_default()).collect();
+    assert_eq!(said, ["begins", "not accepted"], "{lines:?}");
+    assert!(lines.iter().all(|line| line.object == "channel:hook"), "{lines:?}");
 }

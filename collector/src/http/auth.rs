@@ -77,6 +77,9 @@ pub(crate) async fn identify(State(app): State<App>, mut request: Request, next:
         }
         let nobody = Caller::new(Principal::nobody(), peer.to_string());
         app.denied(&nobody, denial(&method, &path, "nobody is logged in"));
+        if request.headers().contains_key(header::AUTHORIZATION) && !is_page(&path) {
+            return unauthorized(unknown_token());
+        }
         return turn_away(&method, &path, request.uri().query());
     };
     let caller = Caller::new(principal, peer.to_string());
@@ -154,19 +157,33 @@ pub(crate) async fn gate(
     };
     let (Err(denied), Some(Who(caller))) = (verdict, who) else { return next.run(request).await };
     app.denied(&caller, denial(request.method(), request.uri().path(), &denied.to_string()));
-    refused(kind)
+    refused(kind, &caller.principal, denied)
 }
 
-/// For all that somebody may not, the same words.
-pub(crate) fn forbidden() -> Failure {
-    let remedy = "signalbox whoami shows what you may do; an admin can change it";
-    Failure::new(StatusCode::FORBIDDEN, "your role does not allow this", remedy)
+/// For all that somebody's role does not allow, the same words; for all that only
+/// their scope forbids, others, which name it.
+pub(crate) fn forbidden(principal: &Principal, denied: Denied) -> Failure {
+    let (error, remedy) = match denied {
+        Denied::Permission(_) => (
+            "your role does not allow this".to_owned(),
+            "signalbox whoami shows what you may do; an admin can change it",
+        ),
+        Denied::Scope(permission) | Denied::Unscoped(permission) => (
+            format!(
+                "your role allows this, the scope of {} does not: {permission} is needed beyond {}",
+                principal.name, principal.scope
+            ),
+            "ask somebody without a scope; an admin can change it: signalbox users role NAME ROLE --scope SELECTOR, or --all",
+        ),
+    };
+    Failure::new(StatusCode::FORBIDDEN, error, remedy)
 }
 
-fn refused(kind: Kind) -> Response {
+fn refused(kind: Kind, principal: &Principal, denied: Denied) -> Response {
+    let failure = forbidden(principal, denied);
     match kind {
-        Kind::Page => Page::refused(forbidden()).into_response(),
-        Kind::Api | Kind::Plain => forbidden().into_response(),
+        Kind::Page => Page::refused(failure).into_response(),
+        Kind::Api | Kind::Plain => failure.into_response(),
     }
 }
 
@@ -182,7 +199,18 @@ fn turn_away(method: &Method, path: &str, query: Option<&str>) -> Response {
         let to = if next == "/" { "/login".to_owned() } else { format!("/login?{}", cookie::form(&[("next", &next)])) };
         return Redirect::to(&to).into_response();
     }
-    let mut response = unknown().into_response();
+    unauthorized(unknown())
+}
+
+/// For every token that proves nothing, the same words: mistyped, revoked, over.
+fn unknown_token() -> Failure {
+    let remedy = "copy all of the token again (sba1. and 43 characters); if it was revoked or its time is over, have a new \
+                  one made: signalbox tokens create, or signalbox login URL";
+    Failure::new(StatusCode::UNAUTHORIZED, "the token is not known", remedy)
+}
+
+fn unauthorized(failure: Failure) -> Response {
+    let mut response = failure.into_response();
     response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     response
 }

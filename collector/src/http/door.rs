@@ -2,6 +2,7 @@
 //! door is set up.
 
 use crate::handle::{Handle, HandleError};
+use crate::http::auth::forbidden;
 use crate::http::error::Failure;
 use crate::http::limits::Limits;
 use crate::http::password::Passwords;
@@ -86,7 +87,10 @@ impl App {
 
     /// Somebody acts on who may do what; answered after the commit that holds it.
     pub(crate) async fn access(&self, caller: &Caller, act: AccessAct) -> Result<Granted, Failure> {
-        Ok(self.handle.access(caller.clone(), act).await??)
+        match self.handle.access(caller.clone(), act).await? {
+            Err(Refused::Denied(denied)) => Err(forbidden(&caller.principal, denied)),
+            answer => Ok(answer?),
+        }
     }
 
     /// Somebody was refused: told to the audit, not waited for.
@@ -146,7 +150,7 @@ impl From<Refused> for Failure {
             Refused::Conflict(_) => (StatusCode::CONFLICT, "look at its present state first"),
             Refused::Invalid(_) => (StatusCode::BAD_REQUEST, "mend the field and send it again"),
             Refused::Limit(_) => (StatusCode::CONFLICT, "remove what is not needed any more"),
-            Refused::Denied(_) => return crate::http::auth::forbidden(),
+            Refused::Denied(_) => (StatusCode::FORBIDDEN, "signalbox whoami shows what you may do"),
             Refused::Join { .. } => (StatusCode::CONFLICT, "signalbox agents pending lists what waits"),
             Refused::Login(_) => return wrong_login(),
         };

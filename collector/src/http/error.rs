@@ -47,13 +47,11 @@ impl Failure {
     /// 422: the collector's own files are refused; the old ones stay in force.
     pub(crate) fn findings(findings: &[Finding]) -> Failure {
         let line = |f: &Finding| {
-            let place = match (f.file.as_str(), f.line) {
-                ("", _) => String::new(),
-                (file, 0) => format!("{file}: "),
-                (file, line) => format!("{file}:{line}:{}: ", f.column),
-            };
+            // The lines after the first show the place: what to do stands before them.
+            let (message, snippet) = f.message.split_once('\n').unwrap_or((&f.message, ""));
             let remedy = if f.remedy.is_empty() { String::new() } else { format!(" ({})", f.remedy) };
-            format!("{place}{}{remedy}", f.message)
+            let end = if snippet.is_empty() { "" } else { "\n" };
+            format!("{}{message}{remedy}{end}{snippet}", f.place())
         };
         let lines: Vec<String> = findings.iter().filter(|f| f.error).map(line).collect();
         let remedy = "mend the files and reload again; what was in force stays in force";
@@ -81,6 +79,10 @@ impl From<HandleError> for Failure {
             HandleError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "try again in a moment"),
             HandleError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "try again when the collector is back"),
             HandleError::StoreFull => (StatusCode::INSUFFICIENT_STORAGE, "free space on the collector's volume"),
+            HandleError::TooEarly => (
+                StatusCode::NOT_FOUND,
+                "give a later instant, or none; signalbox status --all shows since when items are judged",
+            ),
             HandleError::NotFound(_) => (StatusCode::NOT_FOUND, "signalbox status lists what there is"),
             HandleError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "look into the collector's log"),
         };
@@ -117,6 +119,8 @@ mod tests {
         };
         let failure = Failure::findings(&[finding(true, 7), finding(false, 9)]);
         assert_eq!(failure.error, "rules/a.yaml:7:3: unknown key (remove it)");
+        let shown = Finding { message: "unknown key\n7 | rde: x\n  | ^".to_owned(), ..finding(true, 7) };
+        assert_eq!(Failure::findings(&[shown]).error, "rules/a.yaml:7:3: unknown key (remove it)\n7 | rde: x\n  | ^");
     }
 
     #[test]

@@ -30,7 +30,7 @@ mod login;
 mod openapi;
 mod page;
 mod password;
-mod peer;
+pub(crate) mod peer;
 mod probes;
 mod routes;
 mod scope;

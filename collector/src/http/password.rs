@@ -78,12 +78,30 @@ pub(crate) fn weakness(password: &str, user: &str) -> Option<String> {
         return Some(format!("a password has {MIN_CHARS} to {MAX_CHARS} characters, this one has {n_chars}"));
     }
     let entropy = zxcvbn(password, &[user, "signalbox", "collector", "monitoring"]);
+    if is_word_and_date(password) {
+        return Some(
+            "this password is guessed too soon: a word and a year is the first thing that is tried".to_owned(),
+        );
+    }
     if entropy.score() >= Score::Three {
         return None;
     }
     let why = entropy.feedback().and_then(|feedback| feedback.warning()).map(|warning| warning.to_string());
     let why = why.unwrap_or_else(|| "it is made of common words or patterns".to_owned());
     Some(format!("this password is guessed too soon: {}", why.trim_end_matches('.')))
+}
+
+/// One word, a year or another number, and marks, in any order: `Summer2026!!`. Such
+/// lists are short, and zxcvbn takes the marks at the end for chance.
+fn is_word_and_date(password: &str) -> bool {
+    let runs = |is_in: fn(char) -> bool| password.split(move |c| !is_in(c)).filter(|run| !run.is_empty());
+    let mut words = runs(char::is_alphabetic);
+    let (word, others) = (words.next(), words.next());
+    let n_numbers = runs(|c| c.is_ascii_digit()).count();
+    let is_year = |run: &str| run.len() == 4 && (run.starts_with("19") || run.starts_with("20"));
+    let has_year = runs(|c| c.is_ascii_digit()).any(is_year);
+    let is_word = word.is_some_and(|word| zxcvbn(word, &[]).score() < Score::Three);
+    is_word && others.is_none() && n_numbers == 1 && has_year
 }
 
 #[cfg(test)]
@@ -102,10 +120,17 @@ mod tests {
             "aaaaaaaaaaaaaaaa",
             "signalboxsignalbox",
             "adalovelace1815",
+            "Summer2026!!",
+            "!!Summer2026",
+            "2026-November",
+            "Winter@2025!",
+            "Signalbox2026",
         ] {
             assert!(weakness(weak, "adalovelace").is_some(), "{weak}");
         }
-        for good in ["vTr8#kq9Zw2m", "correct horse battery staple", "seven grey lamps over water"] {
+        for good in
+            ["vTr8#kq9Zw2m", "correct horse battery staple", "seven grey lamps over water", "grey2026lamps!over"]
+        {
             assert_eq!(weakness(good, "adalovelace"), None, "{good}");
         }
         assert!(weakness(&"x7Kq".repeat(33), "ada").unwrap().contains("132"));

@@ -49,6 +49,9 @@ impl fmt::Display for Peer {
     }
 }
 
+/// Where the accounts of this host are.
+pub(crate) const ACCOUNTS: &str = "/etc/passwd";
+
 /// The account of this user id, from lines of `name:password:uid:…`.
 pub(crate) fn account(uid: u32, accounts: &str) -> String {
     let wanted = uid.to_string();

@@ -12,7 +12,7 @@
 //! TCP cannot keep the operator on this host out.
 
 use crate::http::limits::Limits;
-use crate::http::peer::{Peer, account};
+use crate::http::peer::{ACCOUNTS, Peer, account};
 use crate::net::listen;
 use crate::net::patient::{Patient, TooSlow};
 use crate::net::tally::Tally;
@@ -261,7 +261,7 @@ fn over_socket(line: &Line, stream: UnixStream, slot: OwnedSemaphorePermit) {
     let line = line.clone();
     tokio::spawn(async move {
         let _held = slot;
-        let accounts = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+        let accounts = std::fs::read_to_string(ACCOUNTS).unwrap_or_default();
         let user = account(uid, &accounts);
         line.serve(stream, Peer::Local { uid, user }).await;
     });

@@ -7,6 +7,7 @@ use crate::http;
 use crate::ingest::{self, Ground, accept};
 use crate::shared::{Problem, Shared};
 use crate::tls::{LOOK, Tls};
+use signalbox_proto::api::Finding;
 use signalbox_proto::clock::Clock;
 use std::io::Write;
 use std::os::fd::AsFd;
@@ -37,6 +38,9 @@ pub(super) struct Sockets {
 impl Sockets {
     pub(super) fn open(doors: &Doors) -> Result<Sockets, RunError> {
         let agents = accept::listen_local(&doors.agent_socket, !doors.local_agents.is_empty())?;
+        for Finding { message: why, remedy, .. } in doors.unknown_accounts() {
+            tracing::warn!(why, remedy, "an operator of the configuration cannot come in");
+        }
         let operators = http::bind_local(&doors.operator_socket, !doors.local_operators.is_empty())?;
         Ok(Sockets { agents, operators })
     }

@@ -75,10 +75,16 @@ pub(crate) async fn test_channel(
 ) -> Result<Json<NotifyTest>, Failure> {
     let known = app.notifiers.names();
     if known.contains(&channel) {
-        let (act, object) = ("test channel".to_owned(), format!("channel:{channel}"));
-        // It goes to real people: on record before it does.
-        app.record(&caller, Record { act, object, result: "begins".to_owned(), ..Record::default() }).await?;
-        if let Some(test) = app.notifiers.test(&channel).await {
+        let record = |result: String| {
+            let (act, object) = ("test channel".to_owned(), format!("channel:{channel}"));
+            Record { act, object, result, ..Record::default() }
+        };
+        // It goes to real people: on record before it does, and again with what came of it.
+        app.record(&caller, record("begins".to_owned())).await?;
+        let test = app.notifiers.test(&channel).await;
+        let result = test.as_ref().map_or_else(|| "there is no such channel any more".to_owned(), outcome);
+        app.record(&caller, record(result)).await?;
+        if let Some(test) = test {
             return Ok(Json(test));
         }
     }
@@ -87,6 +93,12 @@ pub(crate) async fn test_channel(
         names => format!("there are {}", names.join(", ")),
     };
     Err(Failure::absent(format!("there is no channel {channel}"), remedy))
+}
+
+/// A test's end, for the audit.
+fn outcome(test: &NotifyTest) -> String {
+    let word = if test.accepted { "accepted" } else { "not accepted" };
+    format!("{word}: {}", test.answer)
 }
 
 /// Names of the channels in force.

@@ -139,7 +139,7 @@ fn marks(item: &Item, now: UnixMillis) -> Vec<String> {
         Freshness::Stale => marks.push(format!("no data for {}", age(now.since(item.value_at)))),
         Freshness::Unknown => marks.push("never sampled".to_owned()),
     }
-    if let Some(pending) = item.pending {
+    if let Some(pending) = item.pending.filter(|pending| pending.target != item.level) {
         let verb = if pending.target > item.level { "raises" } else { "clears" };
         let since = format!("{} since {}", pending.target, age(now.since(pending.since)));
         marks.push(match pending.due {
