@@ -96,6 +96,6 @@ async fn a_proof_and_a_check_that_get_no_place_among_queries_say_so() {
     assert_eq!(proof().await.unwrap_err(), HandleError::Busy);
     assert!(check().await.findings.iter().any(|finding| finding.error), "an empty report would say that all is well");
     drop(taken);
-    assert!(matches!(proof().await.unwrap_err(), HandleError::NotFound(_)));
+    assert_eq!(proof().await.unwrap_err(), HandleError::TooEarly);
     assert!(check().await.findings.iter().all(|finding| !finding.error));
 }

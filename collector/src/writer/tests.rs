@@ -404,7 +404,7 @@ fn a_lost_tail_is_told() {
     crate::run::note_lost_tail(&rig.shared, 7, 7);
     assert!(rig.shared.problems().is_empty());
     crate::run::note_lost_tail(&rig.shared, 9, 7);
-    assert!(rig.shared.problems()[0].contains("lost its last 2 turns"), "{:?}", rig.shared.problems());
+    assert!(rig.shared.problems()[0].contains("lost at least its last 2 turns"), "{:?}", rig.shared.problems());
 }
 
 /// Levels of items; number, worst level and first symptom of incidents.
