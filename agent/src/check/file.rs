@@ -18,10 +18,15 @@ use std::path::{Path, PathBuf};
 const BUFFER_BYTES: usize = 16 * 1024;
 /// Most that is read of one file, bytes. `/proc/stat` of 1,024 processors has about 600 KiB.
 const FILE_MAX_BYTES: usize = 4 * 1024 * 1024;
-/// The kernel hands out at least a page less one record of a file that has more to
-/// come; no record of the files read here is longer than half a page, so a shorter
-/// answer is the end and saves the call that would return nothing.
-const SURELY_LAST_BYTES: usize = 2048;
+/// The kernel gathers records in a buffer of a page, or of twice as much as often as one
+/// record needs it, and hands the buffer out when the next record does not fit. So an
+/// answer that leaves room for any record is the end, and the call that would return
+/// nothing is spared. What the kernel counts has records of under half of this.
+const RECORD_MAX_BYTES: usize = 512;
+/// A line of the list of mounts holds paths and options.
+const LONG_RECORD_MAX_BYTES: usize = 2048;
+/// The least page of the machines that Linux runs on.
+const PAGE_BYTES: usize = 4096;
 /// How long a file that is not there is not looked for again.
 const ABSENT_RETRY: Millis = Millis::from_secs(60);
 
@@ -35,12 +40,18 @@ pub(crate) struct KeptFile {
     path: PathBuf,
     file: Option<File>,
     look_again: Millis,
+    record_max_bytes: usize,
 }
 
 impl KeptFile {
     /// Opened at the first read.
     pub(crate) fn new(path: PathBuf) -> KeptFile {
-        KeptFile { path, file: None, look_again: Millis::ZERO }
+        KeptFile { path, file: None, look_again: Millis::ZERO, record_max_bytes: RECORD_MAX_BYTES }
+    }
+
+    /// As [`KeptFile::new`], for a file with long lines.
+    pub(crate) fn with_long_records(path: PathBuf) -> KeptFile {
+        KeptFile { record_max_bytes: LONG_RECORD_MAX_BYTES, ..KeptFile::new(path) }
     }
 
     /// The error that says that this file's text is not understood.
@@ -113,7 +124,7 @@ impl KeptFile {
                 other => other?,
             };
             length += n;
-            if n == 0 || (n < SURELY_LAST_BYTES && length < buffer.len()) {
+            if n == 0 || (is_last(n, self.record_max_bytes) && length < buffer.len()) {
                 return Ok(length);
             }
             if length == buffer.len() {
@@ -124,6 +135,12 @@ impl KeptFile {
             }
         }
     }
+}
+
+/// True when the kernel's buffer, whatever its size, had room for another record
+/// behind these bytes.
+fn is_last(n_bytes: usize, record_max_bytes: usize) -> bool {
+    n_bytes + record_max_bytes <= n_bytes.next_power_of_two().max(PAGE_BYTES)
 }
 
 /// True for "there is no such thing here", as told by `/proc` and `/sys` in their ways.
@@ -191,6 +208,14 @@ mod tests {
         for _ in 0..2 {
             assert!(file.read(|read| read == text.as_bytes()).unwrap());
         }
+    }
+
+    #[test]
+    fn an_answer_with_room_behind_it_is_the_last() {
+        for (n_bytes, last) in [(3000, true), (3584, true), (3585, false), (4096, false), (4200, true), (8000, false)] {
+            assert_eq!(is_last(n_bytes, RECORD_MAX_BYTES), last, "{n_bytes}");
+        }
+        assert!(is_last(2048, LONG_RECORD_MAX_BYTES) && !is_last(2049, LONG_RECORD_MAX_BYTES));
     }
 
     #[test]

@@ -61,7 +61,7 @@ const NAMES: [&str; 10] = [
 impl Filesystem {
     /// `root` is `/`, or a tree like it.
     pub(crate) fn new(root: &Path) -> Filesystem {
-        let list = |path: &str| KeptFile::new(root.join(path));
+        let list = |path: &str| KeptFile::with_long_records(root.join(path));
         Filesystem {
             root: root.to_owned(),
             lists: [list("proc/1/mounts"), list("proc/self/mounts")],
