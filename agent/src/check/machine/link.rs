@@ -84,13 +84,17 @@ impl Link {
         }
     }
 
-    /// Reads the state; the rest too when the state changed or a minute has passed.
+    /// Reads the state if it may have changed; the rest too when it has, or a minute has
+    /// passed.
     ///
     /// # Errors
     /// [`CheckError::Read`] when the state is there and cannot be read.
-    pub(crate) fn look(&mut self, now: Millis) -> Result<(), CheckError> {
-        let state = self.state_file.read_if_there(now, State::of)?.unwrap_or_default();
+    pub(crate) fn look(&mut self, now: Millis, is_news: bool) -> Result<(), CheckError> {
         let due = self.read_at.is_none_or(|at| now >= at + ATTRIBUTES_EVERY);
+        if !is_news && !due {
+            return Ok(());
+        }
+        let state = self.state_file.read_if_there(now, State::of)?.unwrap_or_default();
         if state == self.state && !due {
             return Ok(());
         }

@@ -14,6 +14,7 @@ mod memory;
 mod mounts;
 mod netstat;
 mod network;
+mod news;
 mod pressure;
 mod probe;
 mod sockstat;

@@ -1,14 +1,16 @@
 //! Network devices: traffic and errors from `/proc/net/dev`, state from `/sys/class/net`.
 //!
-//! Counters are read at every sample. Of the attributes only the operational state
-//! is (one small read a device); when it changes, or after a minute, the others are read
-//! again, so that a link that fails shows at the next sample and a quiet host pays
-//! for one file per device.
+//! Counters are read at every sample. The operational state is when the kernel says that
+//! a device changed ([`super::news`]); when it changes, or after a minute, the other
+//! attributes are read again, so that a link that fails shows at the next sample and a
+//! quiet host pays for one call. Where the kernel may not tell, the state is read at
+//! every sample.
 //!
 //! Devices that come and go with containers and virtual machines are left out: each
 //! would bring a set of series of its own, and its traffic shows at the host's too.
 
 use super::link::Link;
+use super::news::News;
 use crate::check::columns::{Adder, Columns, Fingerprint};
 use crate::check::file::KeptFile;
 use crate::check::roster::{DEVICES_MAX, Entry, LEFT_OUT, Roster};
@@ -44,6 +46,7 @@ pub(crate) struct Network {
     ignore: Vec<DevicePattern>,
     class: PathBuf,
     file: KeptFile,
+    news: News,
     devices: Roster<Memory>,
     columns: Columns,
 }
@@ -61,6 +64,7 @@ impl Network {
             ignore: ignore.to_vec(),
             class: root.join("sys/class/net"),
             file: KeptFile::new(root.join("proc/net/dev")),
+            news: News::listen(root),
             devices: Roster::new(),
             columns: Columns::default(),
         }
@@ -103,8 +107,9 @@ impl Check for Network {
         let n_left_out = self.read_counters(at.mono, values)?;
         let mut print = Fingerprint::new();
         print.number(u64::from(n_left_out > 0));
+        let is_news = self.news.take();
         for device in self.devices.iter_mut() {
-            device.memory.link.look(at.mono)?;
+            device.memory.link.look(at.mono, is_news)?;
             print.text(&device.name);
             print.number(u64::from(device.memory.errors_per_sec.is_some()));
             print.number(device.memory.link.generation());
@@ -302,6 +307,24 @@ mod tests {
         assert_eq!(series[r#"node_network_up{device="eth0"}"#], 0.0);
         assert_eq!(series[r#"node_network_mtu_bytes{device="eth0"}"#], 9000.0);
         assert!(series.contains_key(r#"node_network_info{device="eth0",operstate="down"}"#));
+    }
+
+    #[test]
+    fn the_state_is_read_when_the_kernel_tells_of_a_change_and_every_minute() {
+        let tree = tree(ETH0);
+        let state = |text: &str| tree.write("sys/class/net/eth0/operstate", text);
+        let (kernel, own) = std::os::unix::net::UnixDatagram::pair().unwrap();
+        let mut network = Network { news: News::of(own.into()), ..network(&tree) };
+        let mut is_up = |ms: u64| tree.sample(&mut network, at(ms)).unwrap()[r#"node_network_up{device="eth0"}"#];
+        state("up\n");
+        assert_eq!(is_up(0), 1.0, "the first look needs no news");
+        state("down\n");
+        assert_eq!(is_up(1000), 1.0);
+        kernel.send(b"news").unwrap();
+        assert_eq!(is_up(2000), 0.0);
+        state("up\n");
+        assert_eq!(is_up(61_999), 0.0);
+        assert_eq!(is_up(62_000), 1.0);
     }
 
     #[test]
