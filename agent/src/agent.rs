@@ -47,6 +47,10 @@ const BACKLOG_MIN: Millis = Millis(5000);
 const BACKLOG_EPOCHS_MAX: usize = 32;
 /// A heartbeat may go so much early, so that it shares the wake-up of a look.
 const HEARTBEAT_SLACK: Millis = Millis(1000);
+/// What the collector says may lie unread so long, if a deadline is no further: then
+/// one wake-up serves both. As long as the spool may wait for an acknowledgement
+/// before it syncs.
+const PATIENCE: Millis = Millis(1000);
 /// Room that a batch leaves in a message for its head.
 const HEAD_MAX_BYTES: usize = 64;
 /// Frames sent before the agent looks up again.
@@ -164,6 +168,13 @@ impl<T: Transport> Agent<T> {
         let budget = if self.blocked { None } else { self.sender.wake_at(now) };
         let dues = [self.schedule.next(), self.spool.sync_due(), heartbeat, dial, budget];
         dues.into_iter().flatten().min().unwrap_or(now + Millis(HEARTBEAT_MS))
+    }
+
+    /// True when nothing that the collector may say matters before the deadline `at`:
+    /// it is near, the collector has said where each epoch resumes, and no frame waits
+    /// for room.
+    pub(crate) fn may_wait(&self, at: Millis, now: Millis) -> bool {
+        self.sender.is_answered() && !self.blocked && at <= now + PATIENCE
     }
 
     /// True when frames wait for room in the queue to the connection.

@@ -58,10 +58,14 @@ pub(crate) async fn run<T: Transport>(agent: &mut Agent<T>, source: &Source, log
     let mut wakes = Wakes::default();
     let supervisor = Supervisor::ready();
     loop {
+        hear(agent.link.as_ref()).await;
         agent.advance();
         wakes.register(&agent.sampler);
         let (at, now) = (agent.next_deadline(), agent.clock.mono());
         let blocked = agent.is_blocked();
+        if let Some(link) = &agent.link {
+            link.bell.set_patient(agent.may_wait(at, now));
+        }
         let woken = tokio::select! {
             rung = alarm.ring(at, now) => rung.map(|()| Woken::Due)?,
             woken = link_event(agent.link.as_mut(), blocked) => woken,
@@ -88,12 +92,21 @@ pub(crate) async fn run<T: Transport>(agent: &mut Agent<T>, source: &Source, log
 }
 
 async fn link_event(link: Option<&mut Link>, blocked: bool) -> Woken {
-    let Some(Link { outgoing, incoming }) = link else { return pending().await };
+    let Some(Link { outgoing, incoming, .. }) = link else { return pending().await };
     let closed = || Woken::Connection(Incoming::Closed(Ended::Lost("connection task ended".to_owned())));
     tokio::select! {
         told = incoming.recv() => told.map_or_else(closed, Woken::Connection),
         // A closed queue is told through `incoming`.
         Ok(_) = outgoing.reserve(), if blocked => Woken::Room,
+    }
+}
+
+/// What the collector has said is known before the agent acts: nothing that is
+/// acknowledged is synced, or sent anew.
+async fn hear(link: Option<&Link>) {
+    if link.is_some_and(|link| link.bell.ring_if_patient()) {
+        // The connection and the stream on it run until they have no more to read.
+        tokio::task::yield_now().await;
     }
 }
 
@@ -122,6 +135,9 @@ fn prepare<T: Transport>(agent: &Agent<T>, source: &Source) -> Result<(Config, V
 
 /// Looks a last time, sends what the collector takes, says goodbye.
 async fn stop<T: Transport>(agent: &mut Agent<T>) {
+    if let Some(link) = &agent.link {
+        link.bell.set_patient(false);
+    }
     agent.look_last();
     let until = agent.clock.mono() + DRAIN_MAX;
     while agent.clock.mono() < until && !agent.is_drained() {

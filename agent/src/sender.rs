@@ -154,6 +154,11 @@ impl Sender {
         self.stream.is_some()
     }
 
+    /// True when the collector has answered for each epoch that Hello listed.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.awaited.is_empty())
+    }
+
     /// A new epoch is live; what is unsent of the one before joins the backlog.
     pub(crate) fn begin_epoch(&mut self, epoch: u64) {
         self.live_epoch = epoch;

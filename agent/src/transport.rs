@@ -9,6 +9,7 @@ pub(crate) use grpc::GrpcTransport;
 
 use crate::check::Instant;
 use crate::config::Endpoint;
+use crate::net::Bell;
 use crate::wire::{Frame, FromCollector};
 use tokio::sync::mpsc;
 
@@ -43,6 +44,8 @@ pub(crate) enum Ended {
 pub(crate) struct Link {
     pub(crate) outgoing: mpsc::Sender<Frame>,
     pub(crate) incoming: mpsc::Receiver<Incoming>,
+    /// Lets the connection read; see [`crate::net::Bell`].
+    pub(crate) bell: Bell,
 }
 
 /// The connection's ends of a stream.
@@ -50,6 +53,7 @@ pub(crate) struct Link {
 pub(crate) struct Remote {
     pub(crate) frames: mpsc::Receiver<Frame>,
     pub(crate) incoming: mpsc::Sender<Incoming>,
+    pub(crate) bell: Bell,
 }
 
 /// Opens streams.
@@ -72,7 +76,8 @@ pub(crate) fn link(hello: Frame) -> (Link, Remote) {
     let (outgoing, frames) = mpsc::channel(OUTGOING_FRAMES_MAX);
     let (incoming, told) = mpsc::channel(INCOMING_MESSAGES_MAX);
     outgoing.try_send(hello).expect("a new queue has room for one");
-    (Link { outgoing, incoming: told }, Remote { frames, incoming })
+    let bell = Bell::default();
+    (Link { outgoing, incoming: told, bell: bell.clone() }, Remote { frames, incoming, bell })
 }
 
 #[cfg(test)]

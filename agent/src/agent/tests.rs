@@ -266,6 +266,37 @@ fn samples_stream_once_a_second_in_one_batch() {
 }
 
 #[test]
+fn an_acknowledgement_that_is_read_with_the_next_look_spares_the_sync() {
+    let mut world = world();
+    world.settle();
+    for _ in 0..30 {
+        let now = world.clock.mono();
+        world.clock.advance(Millis(world.agent.next_deadline().0 - now.0));
+        world.agent.advance();
+        world.collector.serve(&world.transport);
+    }
+    assert!(world.n_looks() >= 25);
+    assert_eq!(world.agent.spool.counters().n_syncs, 0);
+}
+
+#[test]
+fn what_the_collector_says_may_wait_when_a_deadline_is_near_and_nothing_else_depends_on_it() {
+    let mut world = world();
+    let may_wait = |world: &World, ms: u64| {
+        let now = world.clock.mono();
+        world.agent.may_wait(now + Millis(ms), now)
+    };
+    world.agent.advance();
+    assert!(!may_wait(&world, 1000), "there is no stream yet");
+    world.settle();
+    assert!(may_wait(&world, 1000));
+    assert!(!may_wait(&world, 1001), "it would be late");
+    world.cut_off();
+    world.settle();
+    assert!(!may_wait(&world, 1000), "the next stream is awaited");
+}
+
+#[test]
 fn with_a_renewed_identity_the_stream_is_opened_anew_and_nothing_is_lost() {
     let mut world = world();
     world.run(10);

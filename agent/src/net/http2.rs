@@ -1,6 +1,7 @@
 //! HTTP/2 over a connection that stands, as the service that gRPC calls go through.
 
 use super::fault::{self, Fault};
+use super::line::Bell;
 use crate::config::Endpoint;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{Builder, SendRequest};
@@ -29,12 +30,22 @@ const LAST_READS_MAX: usize = 16;
 const HEADERS_MAX_BYTES: u32 = 16 * 1024;
 
 /// How long a connection will be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Pace {
-    /// For a stream that stays: dead ways are found by pings.
-    Stream,
+    /// For a stream that stays: dead ways are found by pings. The bell is its owner's.
+    Stream(Bell),
     /// For a call or two.
     Calls,
+}
+
+impl Pace {
+    /// That of the line; one that nobody holds lets the line be attentive.
+    pub(crate) fn bell(&self) -> Bell {
+        match self {
+            Pace::Stream(bell) => bell.clone(),
+            Pace::Calls => Bell::default(),
+        }
+    }
 }
 
 /// Why a call was not answered.
@@ -87,13 +98,13 @@ async fn ended(mut end: End) -> Option<Arc<Fault>> {
 ///
 /// # Errors
 /// [`Fault::Http2`] when the preface cannot be sent.
-pub(crate) async fn speak<T>(io: T, endpoint: &Endpoint, pace: Pace) -> Result<Http2, Fault>
+pub(crate) async fn speak<T>(io: T, endpoint: &Endpoint, pace: &Pace) -> Result<Http2, Fault>
 where
     T: AsyncRead + AsyncWrite + Send + Unpin + 'static,
 {
     let mut builder = Builder::new(TokioExecutor::new());
     builder.timer(TokioTimer::new()).max_header_list_size(HEADERS_MAX_BYTES);
-    if pace == Pace::Stream {
+    if matches!(pace, Pace::Stream(_)) {
         builder.keep_alive_interval(KEEPALIVE.std()).keep_alive_timeout(KEEPALIVE.std()).keep_alive_while_idle(true);
     }
     let alert = Arc::new(OnceLock::new());

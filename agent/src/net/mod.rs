@@ -10,10 +10,13 @@
 
 mod fault;
 mod http2;
+mod line;
 mod tls;
 
 pub(crate) use fault::Fault;
 pub(crate) use http2::{CallError, Http2, Pace, speak};
+pub(crate) use line::Bell;
+use line::Line;
 pub(crate) use tls::{Seen, Trust, client};
 
 use crate::config::Endpoint;
@@ -91,10 +94,13 @@ pub(crate) async fn secure(
     to: SocketAddr,
     host: &str,
     (config, seen): (Arc<rustls::ClientConfig>, Arc<Seen>),
-) -> Result<TlsStream<TcpStream>, Fault> {
+    bell: Bell,
+) -> Result<TlsStream<Line>, Fault> {
     let name = rustls::pki_types::ServerName::try_from(host.to_owned())
         .map_err(|_| Fault::BadName { host: host.to_owned() })?;
-    let shake = TlsConnector::from(config).connect(name, tcp);
+    let line = tcp.into_std().and_then(|tcp| Line::new(tcp.into(), bell));
+    let line = line.map_err(|source| Fault::Connect { to, source })?;
+    let shake = TlsConnector::from(config).connect(name, line);
     match timeout(STEP_TIMEOUT.std(), shake).await {
         Err(_) => Err(Fault::TlsSilent { to, after: STEP_TIMEOUT }),
         Ok(Err(error)) => Err(Fault::of_handshake(to, host, error, &seen)),
@@ -115,11 +121,15 @@ pub(crate) async fn connect(
     pace: Pace,
 ) -> Result<Http2, Fault> {
     match endpoint {
-        Endpoint::Unix(path) => speak(dial_unix(path).await?, endpoint, pace).await,
+        Endpoint::Unix(path) => {
+            let line = dial_unix(path).await?.into_std().and_then(|unix| Line::new(unix.into(), pace.bell()));
+            let line = line.map_err(|source| Fault::Socket { path: path.clone(), source })?;
+            speak(line, endpoint, &pace).await
+        }
         Endpoint::Tls { host, port } => {
             let config = client(trust, identity, clock)?;
             let (tcp, to) = dial(&resolve(host, *port).await?).await?;
-            speak(secure(tcp, to, host, config).await?, endpoint, pace).await
+            speak(secure(tcp, to, host, config, pace.bell()).await?, endpoint, &pace).await
         }
     }
 }

@@ -107,7 +107,7 @@ impl<'a, W: Write> Steps<'a, W> {
         let config = async { net::client(trust, identity, clock) };
         let ((config, seen), _) = self.timed("tls", config).await?;
         let start = Instant::now();
-        let secure = net::secure(tcp, to, host, (config, seen.clone())).await;
+        let secure = net::secure(tcp, to, host, (config, seen.clone()), Pace::Calls.bell()).await;
         let took = start.elapsed();
         if secure.is_err() {
             self.chain(&seen);
@@ -118,7 +118,7 @@ impl<'a, W: Write> Steps<'a, W> {
         let suite = session.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default();
         self.line("tls", &format!("{version}, {suite}; HTTP/2 agreed"), Some(took));
         self.chain(&seen);
-        let (http2, _) = self.timed("http2", net::speak(tls, endpoint, Pace::Calls)).await?;
+        let (http2, _) = self.timed("http2", net::speak(tls, endpoint, &Pace::Calls)).await?;
         Some(http2)
     }
 

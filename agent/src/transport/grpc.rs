@@ -4,7 +4,7 @@ use super::{Ended, Incoming, Link, Remote, Transport, link};
 use crate::check::Instant;
 use crate::config::Endpoint;
 use crate::identity::{Credentials, Identity};
-use crate::net::{self, CallError, Fault, Http2, Pace, Trust};
+use crate::net::{self, Bell, CallError, Fault, Http2, Pace, Trust};
 use crate::renewal::{self, RenewError, Renewal};
 use crate::sampler::chain;
 use crate::wire::{self, Frame, FromCollector};
@@ -110,9 +110,9 @@ impl Transport for GrpcTransport {
 }
 
 async fn run(endpoint: Endpoint, way: Way, remote: Remote) {
-    let Remote { frames, incoming } = remote;
+    let Remote { frames, incoming, bell } = remote;
     let ended = tokio::select! {
-        ended = stream(&endpoint, &way, frames, &incoming) => ended,
+        ended = stream(&endpoint, &way, frames, &incoming, bell) => ended,
         () = incoming.closed() => return,
     };
     let ended = match ended {
@@ -128,16 +128,17 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 /// The connection for a stream. A certificate whose time is over is renewed first:
 /// a collector takes it for nothing else.
-async fn connect(endpoint: &Endpoint, way: &Way) -> Result<Http2, Failure> {
+async fn connect(endpoint: &Endpoint, way: &Way, bell: Bell) -> Result<Http2, Failure> {
+    let pace = Pace::Stream(bell);
     if matches!(endpoint, Endpoint::Unix(_)) {
-        return Ok(net::connect(endpoint, Trust::Roots(Vec::new()), None, &way.clock, Pace::Stream).await?);
+        return Ok(net::connect(endpoint, Trust::Roots(Vec::new()), None, &way.clock, pace).await?);
     }
     let mut identity = way.credentials.current().map_err(Fault::Identity)?;
     if identity.not_after <= way.clock.wall() {
         identity = renewal::renew(&way.credentials, endpoint, &way.clock).await?;
     }
     let trust = Trust::Roots(identity.roots.clone());
-    Ok(net::connect(endpoint, trust, Some(&identity), &way.clock, Pace::Stream).await?)
+    Ok(net::connect(endpoint, trust, Some(&identity), &way.clock, pace).await?)
 }
 
 async fn stream(
@@ -145,8 +146,9 @@ async fn stream(
     way: &Way,
     frames: tokio::sync::mpsc::Receiver<Frame>,
     incoming: &tokio::sync::mpsc::Sender<Incoming>,
+    bell: Bell,
 ) -> Result<(), Failure> {
-    let http2 = connect(endpoint, way).await?;
+    let http2 = connect(endpoint, way, bell).await?;
     let mut grpc =
         client::Grpc::with_origin(http2.clone(), http2.origin()).max_decoding_message_size(RESPONSE_MAX_BYTES);
     let path = PathAndQuery::from_static(wire::STREAM_PATH);
