@@ -103,7 +103,7 @@ impl Session {
     /// Ends when the agent does not count any more, or its connection is too old.
     async fn watch(&self, stream: &StreamOut) -> Status {
         loop {
-            tokio::time::sleep(LOOK).await;
+            // At once, too: Hello may have waited for its answer.
             if self.peer.is_old() {
                 return Status::unavailable("the connection has reached its age: dial again");
             }
@@ -125,7 +125,7 @@ impl Session {
             Ok(hello) => hello,
             Err(status) => return self.refuse(status).await,
         };
-        let stream = Arc::new(StreamOut::new(hello.agent.clone()));
+        let stream = Arc::new(StreamOut::new(hello.agent.clone(), self.peer.ip));
         let end = tokio::select! {
             end = self.converse(hello, &mut said, &stream) => end,
             _ = stop.wait_for(|stop| *stop) => End::Stopping,
@@ -133,6 +133,7 @@ impl Session {
         // From here on the writer may know the stream: whatever ended it, the writer is told.
         let (goodbye, status) = match end {
             End::Closed => (None, None),
+            tokio::time::sleep(LOOK).await;
             End::Goodbye(reason) => (Some(reason), None),
             End::Fault(status) => (None, Some(status)),
             // Not the agent's doing: it is not reported as gone.

@@ -22,6 +22,9 @@ mod deeds;
 pub mod inbox;
 pub mod intake;
 mod lanes;
+mod newcomer;
+#[cfg(test)]
+mod newcomer_tests;
 mod records;
 mod refusal;
 pub(crate) mod restore;
@@ -242,6 +245,7 @@ impl Writer {
         let started = std::mem::take(&mut self.must_start) || turn.started;
         if started {
             out.event(at, Event::CollectorStarted);
+            self.agents.were_not_heard(at);
         }
         let paused = self.is_paused;
         if std::mem::replace(&mut self.told_paused, paused) != paused || (started && paused) {
@@ -259,6 +263,9 @@ impl Writer {
             sealed.into_commit(taker.agents, &mut taker.out);
         }
         let mut out = taker.out;
+        if turn.tick {
+            taker.let_in();
+        }
         if turn.tick {
             out.event(at, Event::Tick);
         }
