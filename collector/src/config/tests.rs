@@ -86,10 +86,10 @@ fn what_would_open_a_door_too_wide_or_half_is_refused() {
 fn every_bound_of_a_door_can_be_set_within_its_own() {
     let agents = "limits: {agents: {connections: 1, connections_per_agent: 6, strangers: 2, strangers_per_address: 3, handshake: 1s, \
                   first_call: 2s, message: 1MiB, headers: 4KiB, streams: 4, connection_age: 1m, slow_reader: 3s, \
-                  enrolments_per_minute: 5}}";
+                  enrolments_per_minute: 5, hellos_per_minute: 6}}";
     let set = parse(agents).unwrap().doors.agents;
     assert_eq!((set.connections, set.strangers, set.strangers_per_address, set.streams), (1, 2, 3, 4));
-    assert_eq!(set.connections_per_agent, 6);
+    assert_eq!((set.connections_per_agent, set.hellos_per_minute), (6, 6));
     assert_eq!((set.message_bytes, set.header_bytes, set.enrolments_per_minute), (1 << 20, 4096, 5));
     assert_eq!([set.handshake, set.first_call, set.slow_reader, set.age].map(|span| span.as_secs()), [1, 2, 3, 60]);
     let operators = "limits: {operators: {connections: 1, connections_per_address: 2, requests: 3, login_failures: 4, \
