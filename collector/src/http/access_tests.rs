@@ -256,7 +256,7 @@ async fn failed_logins_say_nothing_and_then_have_to_wait() {
         }
         let (response, body) = ask_as(&app, far(true), login(name)).await;
         assert_eq!(response.status(), 429, "{body}");
-        assert_eq!(response.headers()[header::RETRY_AFTER], "900");
+        assert_eq!(response.headers()[header::RETRY_AFTER], "180");
     }
     assert_eq!(bodies.len(), 1, "whether a user exists is not told: {bodies:?}");
     let other = Peer::Tcp { ip: "192.0.2.8".parse().unwrap(), is_tls: true };
