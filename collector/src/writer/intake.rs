@@ -11,6 +11,7 @@ use super::newcomer::Newcomer;
 use super::restore;
 use super::sieve::{ShapeWatch, Sieve};
 use super::stream::{Fault, StreamOut};
+use crate::handle::HandleError;
 use crate::shared::{LaneCell, Problem, Shared};
 use crate::store::{Commit, Family, keys};
 use signalbox_engine::engine::Engine;
@@ -98,6 +99,12 @@ impl Taker<'_> {
             }
             Message::Disconnected { stream, goodbye } => self.disconnect(&stream, goodbye),
             Message::Command { caller, act, reply } => {
+                // What counts is what they may now: the request may have waited.
+                if !self.shared.access().is_current(&caller.principal, at) {
+                    self.out.deeds.push(Deed::too_late(caller, &act));
+                    let _gone = reply.send(Err(HandleError::NotAllowed));
+                    return;
+                }
                 // Whoever acts is who was let in: nobody signs for another.
                 let author = caller.principal.name.clone();
                 self.out.deeds.push(Deed::command(caller, &act, reply));
@@ -359,6 +366,8 @@ mod tests {
     use crate::store::memory::MemoryStore;
     use crate::telemetry::Telemetry;
     use signalbox_proto::clock::ManualClock;
+    use signalbox_proto::samples::Hello;
+    use signalbox_proto::units::Millis;
 
     const AT: UnixMillis = UnixMillis(1_700_000_000_000);
 
@@ -366,8 +375,6 @@ mod tests {
         let agent = AgentId::parse("web1").unwrap();
         let stream = Arc::new(StreamOut::new(agent.clone(), None));
         let (epochs, checks) = (epochs.to_vec(), Vec::new());
-    use signalbox_proto::samples::Hello;
-    use signalbox_proto::units::Millis;
         let (boot_id, version, labels) = ("boot".to_owned(), "1".to_owned(), Labels::default());
         (Hello { agent, boot_id, version, labels, capabilities: Vec::new(), epochs, wall: AT, checks }, stream)
     }

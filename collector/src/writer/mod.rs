@@ -163,7 +163,8 @@ impl Writer {
         let rows = rows.into_iter().filter_map(|row| Some((row.table, row.key, row.value?)));
         let engine = Engine::restore(rows)
             .map_err(|why| StoreError::Failed { what: "restore the engine".to_owned(), why: why.to_string() })?;
-        let (access, chain_fault) = restore::access(&**shared.store(), audit_key)?;
+        let (mut access, chain_fault) = restore::access(&**shared.store(), audit_key)?;
+        access.begin(at);
         deeds::state_fault(&shared, chain_fault.as_ref());
         shared.publish_access(access.view());
         Ok(Writer {
@@ -244,8 +245,8 @@ impl Writer {
         let mut out = Intake { commit: std::mem::take(&mut self.housekeeping), deeds, ..Intake::default() };
         let started = std::mem::take(&mut self.must_start) || turn.started;
         if started {
-            out.event(at, Event::CollectorStarted);
             self.agents.were_not_heard(at);
+            out.event(at, Event::CollectorStarted);
         }
         let paused = self.is_paused;
         if std::mem::replace(&mut self.told_paused, paused) != paused || (started && paused) {
@@ -262,10 +263,10 @@ impl Writer {
         while let Some(sealed) = self.sealer.done() {
             sealed.into_commit(taker.agents, &mut taker.out);
         }
-        let mut out = taker.out;
         if turn.tick {
             taker.let_in();
         }
+        let mut out = taker.out;
         if turn.tick {
             out.event(at, Event::Tick);
         }
