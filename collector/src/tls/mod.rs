@@ -232,8 +232,8 @@ impl Tls {
         }
     }
 
-    /// A new root signs from now on; the old one is trusted until agents have had
-    /// twice the life of their certificates to learn of it. Gives the new root's pin.
+    /// A new root signs from now on; the old one is trusted for as long as an agent
+    /// that was off may renew. Gives the new root's pin.
     ///
     /// # Errors
     /// [`TlsError::Rotation`] when it cannot be; then nothing has changed.
@@ -254,6 +254,18 @@ impl Tls {
             site.reload()?;
         }
         if self.place.site.is_some() { self.open_again() } else { Ok(()) }
+    /// The old root is trusted no more: whoever knows it alone must join anew. Gives
+    /// the pin of the one that stays.
+    ///
+    /// # Errors
+    /// [`TlsError::Rotation`] when there is no old one; then nothing has changed.
+    pub fn drop_old_ca(&self) -> Result<Fingerprint, TlsError> {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.authority().end_rotation(&self.place)?;
+        self.open_again()?;
+        Ok(self.pin())
+    }
+
     }
 
     /// Makes the collector's certificate again in time and ends a rotation.
@@ -263,7 +275,7 @@ impl Tls {
     pub fn look_after(&self) -> Result<(), TlsError> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let (authority, now) = (self.authority(), self.clock.0.wall());
-        if authority.is_rotation_over(now) {
+        if authority.rotation_end().is_some_and(|end| now >= end) {
             authority.end_rotation(&self.place)?;
             return self.open_again();
         }
