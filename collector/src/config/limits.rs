@@ -130,7 +130,7 @@ pub(super) fn operator_limits(raw: &RawOperators, check: &Check<'_>) -> Result<h
 }
 
 impl Check<'_> {
-    fn number(
+    pub(super) fn number(
         &self,
         key: &'static str,
         given: Option<u64>,

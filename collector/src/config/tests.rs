@@ -34,6 +34,11 @@ fn faults_name_file_place_and_remedy() {
     assert!(refused("memory: 1MiB").contains("16MiB"));
     assert!(refused("log: {level: inof}").contains("log.level") && parse("log: {level: \"a=debug,info\"}").is_ok());
     assert!(refused("log: {level: a=loud}").contains("log.level"));
+    assert!(refused("retention: {audit_lines: 999}").contains("not between 1000"));
+    assert_eq!(parse("retention: {audit_lines: 1000}").unwrap().audit_lines, 1000);
+    assert!(refused("tls: {agent_certificate: 119s}").contains("not between 2m"));
+    assert!(refused("tls: {agent_certificate: 8d}").contains("not between 2m"));
+    assert_eq!(parse("tls: {agent_certificate: 2m}").unwrap().doors.tls.agent_life, Millis::from_mins(2));
     assert!(refused("retention: {raw: 1s}").contains("not between 1h"));
 }
 
