@@ -186,8 +186,8 @@ impl Authority {
     ///
     /// # Errors
     /// [`TlsError::Make`].
-    pub fn issue(&self, key: &AgentKey, agent: &AgentId, now: UnixMillis) -> Result<Issued, TlsError> {
-        self.root.issue_agent(key, &agent_uri(&self.installation, agent), agent, now)
+    pub fn issue(&self, key: &AgentKey, agent: &AgentId, life: Millis, now: UnixMillis) -> Result<Issued, TlsError> {
+        self.root.issue_agent(key, (&agent_uri(&self.installation, agent), agent), life, now)
     }
 }
 

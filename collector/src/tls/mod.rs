@@ -99,7 +99,7 @@ pub enum TlsError {
 }
 
 /// What the configuration says about keys and certificates.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The site's authority: certificate and key.
     pub site_ca: Option<(PathBuf, PathBuf)>,
@@ -107,6 +107,14 @@ pub struct Settings {
     pub site_http: Option<(PathBuf, PathBuf)>,
     /// Names and addresses under which agents and people reach the collector.
     pub names: Vec<String>,
+    /// How long an agent's certificate is good.
+    pub agent_life: Millis,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { site_ca: None, site_http: None, names: Vec::new(), agent_life: ca::AGENT_LIFE }
+    }
 }
 
 impl Settings {
@@ -152,6 +160,7 @@ pub struct Tls {
     changing: Mutex<()>,
     own: Arc<ServerCertificate>,
     http: Option<Arc<server::SiteCertificate>>,
+    agent_life: Millis,
 }
 
 /// The collector's clock, as certificates are judged by it.
@@ -186,7 +195,8 @@ impl Tls {
             Some((certificate, key)) => Some(Arc::new(server::SiteCertificate::read(certificate, key)?)),
             None => None,
         };
-        Ok(Tls { place, clock, authority: RwLock::new(authority), changing: Mutex::default(), own, http })
+        let (authority, agent_life) = (RwLock::new(authority), settings.agent_life);
+        Ok(Tls { place, clock, authority, changing: Mutex::default(), own, http, agent_life })
     }
 
     /// Who signs and who is trusted now.
@@ -209,7 +219,7 @@ impl Tls {
     /// # Errors
     /// [`TlsError::Make`].
     pub fn issue(&self, key: &AgentKey, agent: &AgentId) -> Result<Issued, TlsError> {
-        self.authority().issue(key, agent, self.clock.0.wall())
+        self.authority().issue(key, agent, self.agent_life, self.clock.0.wall())
     }
 
     /// Names of the certificate that operators see.
@@ -244,16 +254,6 @@ impl Tls {
         Ok(self.pin())
     }
 
-    /// Reads the site's files again; the old ones stay in force on any error.
-    ///
-    /// # Errors
-    /// [`TlsError`].
-    pub fn reload(&self) -> Result<(), TlsError> {
-        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(site) = &self.http {
-            site.reload()?;
-        }
-        if self.place.site.is_some() { self.open_again() } else { Ok(()) }
     /// The old root is trusted no more: whoever knows it alone must join anew. Gives
     /// the pin of the one that stays.
     ///
@@ -266,6 +266,16 @@ impl Tls {
         Ok(self.pin())
     }
 
+    /// Reads the site's files again; the old ones stay in force on any error.
+    ///
+    /// # Errors
+    /// [`TlsError`].
+    pub fn reload(&self) -> Result<(), TlsError> {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(site) = &self.http {
+            site.reload()?;
+        }
+        if self.place.site.is_some() { self.open_again() } else { Ok(()) }
     }
 
     /// Makes the collector's certificate again in time and ends a rotation.
