@@ -6,6 +6,7 @@
 use doors::{RawDoors, RawLocalAgents, RawTls};
 use limits::{RawAgents, RawOperators};
 use serde::Deserialize;
+use signalbox_access::limits::AUDIT_LINES_MAX;
 use signalbox_proto::api::Finding;
 use signalbox_proto::text::{parse_size, parse_span};
 use signalbox_proto::units::{Bytes, Millis};
@@ -119,6 +120,7 @@ struct Raw {
 #[serde(deny_unknown_fields, default)]
 struct RawRetention {
     raw: Option<String>,
+    audit_lines: Option<u64>,
     max_bytes: Option<String>,
 }
 
@@ -168,6 +170,8 @@ pub struct Config {
     pub commit_interval: Millis,
     /// Raw samples are kept this long.
     pub retention_raw: Millis,
+    /// Lines of the audit that are kept.
+    pub audit_lines: u64,
     /// And take at most this; none: half of the volume.
     pub retention_max: Option<Bytes>,
     /// Series that the collector takes.
@@ -235,6 +239,13 @@ impl Config {
             retention_raw: check
                 .span("retention.raw", raw.retention.raw.as_deref(), Millis::from_mins(60), Millis(u64::MAX))?
                 .unwrap_or(signalbox_tsdb::retention::Limits::AGE_DEFAULT),
+            audit_lines: check.number(
+                "retention.audit_lines",
+                raw.retention.audit_lines,
+                AUDIT_LINES_MAX,
+                1_000,
+                100_000_000,
+            )?,
             retention_max: check.size("retention.max_bytes", max_bytes, 16)?,
             series_max: raw.limits.series.unwrap_or(signalbox_tsdb::index::SERIES_DEFAULT_MAX),
             inbox_max: check.size("limits.inbox", raw.limits.inbox.as_deref(), 8)?.unwrap_or(Bytes::from_mib(64)),

@@ -38,6 +38,9 @@ pub enum HandleError {
     /// The commit that held the request was refused, nothing changed (HTTP 507).
     #[error("the store refused the commit: the disk is full")]
     StoreFull,
+    /// The rights that the request began with are over (HTTP 403).
+    #[error("your rights have ended or changed meanwhile")]
+    NotAllowed,
     /// There is no such item, or nothing was known about it then (HTTP 404).
     #[error("{0}")]
     NotFound(String),

@@ -243,7 +243,7 @@ async fn serve(
     };
     tokio::spawn(reloader.run(requests));
     tokio::spawn(doors::look_after(Arc::clone(&tls), Arc::clone(&shared)));
-    tokio::spawn(retention::run(Arc::clone(&shared), inbox.clone(), limits));
+    tokio::spawn(retention::run(Arc::clone(&shared), inbox.clone(), limits, config.audit_lines));
     tokio::spawn(telemetry::report(Arc::clone(&shared), inbox.clone(), stopping.clone()));
     let ground = Ground {
         shared: Arc::clone(&shared),

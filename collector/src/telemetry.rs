@@ -160,7 +160,7 @@ pub(crate) async fn report(shared: Arc<Shared>, inbox: Inbox, mut stopping: watc
 /// One stream of the reporter, until the writer ends it.
 async fn life(shared: &Arc<Shared>, inbox: &Inbox) -> Result<(), InboxError> {
     let agent = AgentId::parse(AGENT).expect("a constant of allowed characters");
-    let stream = Arc::new(StreamOut::new(agent.clone()));
+    let stream = Arc::new(StreamOut::new(agent.clone(), None));
     let epoch = u64::try_from(shared.now().0).unwrap_or(0);
     let hello = Hello {
         agent,

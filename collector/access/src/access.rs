@@ -14,9 +14,10 @@ use crate::answer::{Answer, Granted, Refused};
 use crate::audit::{AuditKey, AuditLine, Chain, Fault, Head, Words};
 use crate::denials::Denials;
 use crate::event::{AccessAct, AccessEvent};
+use crate::limits::CLOCK_BACK_MAX;
 use crate::permission::Permission;
 use crate::principal::{Denied, Principal, PrincipalKind, authorize};
-use crate::rows::{self, RestoreError, Row, Table, UserRow};
+use crate::rows::{self, RestoreError, Row, Table};
 use crate::tables::Tables;
 use crate::view::AccessView;
 use signalbox_proto::units::UnixMillis;
@@ -32,6 +33,9 @@ pub struct Access {
     pub(crate) tables: Tables,
     chain: Chain,
     denials: Denials,
+    /// The newest instant that was seen. What ends by itself is judged by it, so that a
+    /// clock which is set back makes nothing live longer.
+    newest: UnixMillis,
 }
 
 /// What a list of events comes to. Nothing of it is true before it is adopted.
@@ -69,6 +73,7 @@ impl Decision {
 pub(crate) struct Work<'a> {
     pub(crate) tables: &'a mut Tables,
     pub(crate) event: &'a AccessEvent,
+    /// When, never before anything that was decided earlier.
     pub(crate) at: UnixMillis,
     /// For the audit: how it was.
     pub(crate) before: String,
@@ -102,7 +107,17 @@ impl Access {
             }
         }
         let (chain, fault) = Chain::resume(head, last, key);
-        Ok((Access { tables, chain, denials: Denials::default() }, fault))
+        // Whoever is logged in is written down each minute, every act has its line.
+        let newest = tables.newest_use().max(last.map_or(UnixMillis::MIN, |line| line.at));
+        Ok((Access { tables, chain, denials: Denials::default(), newest }, fault))
+    }
+
+    /// A life begins at `now`. A clock that is further back than [`CLOCK_BACK_MAX`] was
+    /// wrong before and is right now: what was begun in that future is over.
+    pub fn begin(&mut self, now: UnixMillis) {
+        if self.newest.since(now) > CLOCK_BACK_MAX {
+            self.newest = now;
+        }
     }
 
     /// What these events come to. Changes nothing; the same events give the same
@@ -129,12 +144,13 @@ impl Access {
     /// A picture for readers.
     pub fn view(&self) -> AccessView {
         let key = self.chain.key().clone();
-        AccessView { tables: self.tables.clone(), head: self.chain.head, key }
+        AccessView { tables: self.tables.clone(), head: self.chain.head, key, newest: self.newest }
     }
 
     fn apply(&mut self, event: &AccessEvent, lines: &mut Vec<AuditLine>) -> Answer {
-        let mut work =
-            Work { tables: &mut self.tables, event, at: event.at, before: String::new(), after: String::new() };
+        self.newest = self.newest.max(event.at);
+        let (before, after) = (String::new(), String::new());
+        let mut work = Work { tables: &mut self.tables, event, at: self.newest, before, after };
         let answer = work.act();
         let (before, after) = (work.before, work.after);
         let act = event.act.word().to_owned();
@@ -210,12 +226,10 @@ impl Work<'_> {
         if principal.kind != PrincipalKind::User || !self.event.act.is_by_right() {
             return Ok(());
         }
-        let is_current =
-            |row: &UserRow| !row.disabled && Some(row.role) == principal.role && row.scope == principal.scope;
-        match self.tables.users.get(&principal.name) {
-            Some(row) if is_current(row) => Ok(()),
-            _ => Err(Refused::Denied(Denied::Permission(Permission::OwnSession))),
+        if self.tables.is_current_user(principal) {
+            return Ok(());
         }
+        Err(Refused::Denied(Denied::Permission(Permission::OwnSession)))
     }
 
     fn act(&mut self) -> Answer {

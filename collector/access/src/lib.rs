@@ -9,6 +9,7 @@
 //! - [`address`]: whose an address is.
 //! - [`view`]: what readers see, as it was committed.
 //! - [`audit`]: one line an act, chained by hash, and how a chain is checked.
+//! - [`rate`]: how often something may happen, for every door.
 //! - [`rows`]: keys and values of what is kept; [`limits`]: every bound.
 //!
 //! What it promises: no I/O, no clock, no randomness, no secrets. It sees hashes of
@@ -27,6 +28,7 @@ pub mod event;
 pub mod limits;
 pub mod permission;
 pub mod principal;
+pub mod rate;
 pub mod rows;
 pub mod secret;
 mod tables;

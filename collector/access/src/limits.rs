@@ -55,6 +55,9 @@ pub const API_TOKEN_SHOWN: Millis = days(30);
 pub const LOGIN_LINKS_MAX: usize = 100;
 /// Life of a login link.
 pub const LOGIN_LINK_LIFE: Millis = Millis::from_mins(15);
+/// A clock that was set back by up to this much makes nothing live longer, over a
+/// restart too; one that is back further was wrong before.
+pub const CLOCK_BACK_MAX: Millis = days(7);
 /// Name of a user or API token, bytes.
 pub const NAME_MAX_BYTES: usize = 64;
 /// A password's hash as it is kept, bytes.

@@ -1,5 +1,6 @@
 //! The tables in memory: cheap to copy, and they know which rows changed.
 
+use crate::principal::Principal;
 use crate::rows::{
     self, AgentRow, ApiTokenRow, JoinTokenRow, KeyRow, LoginLinkRow, PendingRow, RestoreError, Row, RowKey, SessionRow,
     UserRow,
@@ -8,6 +9,7 @@ use crate::secret::{KeyFingerprint, SecretHash};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use signalbox_proto::names::AgentId;
+use signalbox_proto::units::UnixMillis;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -110,6 +112,18 @@ impl Tables {
             rows::Table::Agents => self.agents.restore(table, key, value),
             rows::Table::Keys => self.keys.restore(table, key, value),
         }
+    }
+
+    /// The user has the rights still that a request began with.
+    pub(crate) fn is_current_user(&self, principal: &Principal) -> bool {
+        let is_current =
+            |row: &UserRow| !row.disabled && Some(row.role) == principal.role && row.scope == principal.scope;
+        self.users.get(&principal.name).is_some_and(is_current)
+    }
+
+    /// When somebody was last seen, as far as rows tell.
+    pub(crate) fn newest_use(&self) -> UnixMillis {
+        self.sessions.iter().map(|(_, row)| row.used).max().unwrap_or(UnixMillis::MIN)
     }
 
     pub(crate) fn drain(&mut self) -> Vec<Row> {

@@ -19,6 +19,7 @@ pub struct AccessView {
     pub(crate) tables: Tables,
     pub(crate) head: Head,
     pub(crate) key: AuditKey,
+    pub(crate) newest: UnixMillis,
 }
 
 /// Whose a key is.
@@ -76,9 +77,9 @@ pub(crate) fn session_end(session: &SessionRow) -> UnixMillis {
 impl AccessView {
     /// Who has this session; none when it is unknown or over, or the user is disabled.
     pub fn session(&self, session: &SecretHash, now: UnixMillis) -> Option<Standing> {
-        let row = self.tables.sessions.get(session)?;
-        // A clock that was set back must not make a session younger than it is.
-        if now >= session_end(row) {
+        let (row, now) = (self.tables.sessions.get(session)?, self.newest.max(now));
+        // One from the future was begun by a clock that was wrong.
+        if now >= session_end(row) || now < row.begun {
             return None;
         }
         let user = self.tables.users.get(&row.user).filter(|user| !user.disabled)?;
@@ -95,8 +96,8 @@ impl AccessView {
     /// Who has this API token; none when it is unknown, revoked or over, or its user
     /// is disabled.
     pub fn principal_of_token(&self, token: &SecretHash, now: UnixMillis) -> Option<Principal> {
-        let row = self.tables.api_tokens.get(token)?;
-        if row.revoked || now >= row.expires {
+        let (row, now) = (self.tables.api_tokens.get(token)?, self.newest.max(now));
+        if row.revoked || now >= row.expires || now < row.created {
             return None;
         }
         match &row.user {
@@ -115,6 +116,26 @@ impl AccessView {
         let state = if agent.revoked.is_some() { KeyState::Revoked } else { row.state };
         let labels = agent.labels.clone();
         Some(AgentKey { agent: row.agent.clone(), labels, state, not_after: row.not_after, used: row.used })
+    }
+
+    /// Whether somebody who was let in a while ago may go on: a request may wait while
+    /// its user is disabled, its session ended or its token revoked.
+    pub fn is_current(&self, principal: &Principal, now: UnixMillis) -> bool {
+        match principal.kind {
+            PrincipalKind::User => {
+                let stands = |session: &SecretHash| self.session(session, now).is_some();
+                self.tables.is_current_user(principal) && principal.session.as_ref().is_none_or(stands)
+            }
+            PrincipalKind::ApiToken => {
+                let now = self.newest.max(now);
+                let is_good = |row: &ApiTokenRow| row.user.is_none() && !row.revoked && now < row.expires;
+                let mut tokens = self.tables.api_tokens.iter().map(|(_, row)| row);
+                tokens.any(|row| is_good(row) && principal_of_service(row) == *principal)
+            }
+            // The kernel, or the collector itself, says who they are.
+            PrincipalKind::Local | PrincipalKind::System => true,
+            PrincipalKind::Agent | PrincipalKind::Nobody => false,
+        }
     }
 
     /// True when this id belongs to a key: nobody may use it over the Unix socket. An
@@ -159,6 +180,7 @@ impl AccessView {
 
     /// All users, by name.
     pub fn users(&self, now: UnixMillis) -> Vec<User> {
+        let now = self.newest.max(now);
         let mut n_sessions: BTreeMap<&str, u32> = BTreeMap::new();
         for (_, session) in self.tables.sessions.iter().filter(|(_, session)| now < session_end(session)) {
             *n_sessions.entry(&session.user).or_default() += 1;

@@ -19,7 +19,7 @@ use signalbox_proto::units::{Millis, UnixMillis};
 /// longest pause between two attempts of an agent that is refused.
 const QUIET_FOR: Millis = Millis::from_mins(10);
 /// Refusals for no longer than this are a host that was reset: its dead connection is
-/// found out within 20 s.
+/// found out within 20 s. The one place that decides when refusals are worth telling.
 const RESET_WITHIN: Millis = Millis::from_secs(30);
 /// An agent's row is kept at most this often for refusals.
 const ROW_EVERY: Millis = Millis::from_mins(1);
@@ -37,7 +37,8 @@ impl Work<'_> {
         // A host that was reset comes back before its old connection is known to be dead.
         let begins = noted.0 == 0 || now.since(noted) >= QUIET_FOR;
         if !is_open && (begins || now.since(noted) < RESET_WITHIN) {
-            if let Some(agent) = self.agents.get_mut(id).filter(|_| begins) {
+            // Whoever tries again every few seconds costs no row each time.
+            if begins && let Some(agent) = self.agents.get_mut(id) {
                 agent.twice_at = now;
             }
             return;

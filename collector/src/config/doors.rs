@@ -4,6 +4,7 @@
 use super::limits::{RawAgents, RawOperators, agent_limits, operator_limits};
 use super::{Check, ConfigError, refusal};
 use crate::http::peer::ACCOUNTS;
+use crate::tls::ca::{AGENT_LIFE, AGENT_LIFE_MIN};
 use crate::{http, ingest, tls};
 use serde::Deserialize;
 use signalbox_proto::api::{Finding, Role};
@@ -26,6 +27,7 @@ pub(super) struct RawTls {
     cert: Option<PathBuf>,
     key: Option<PathBuf>,
     names: Vec<String>,
+    agent_certificate: Option<String>,
     http: Option<bool>,
 }
 
@@ -197,7 +199,9 @@ fn settings(raw: RawTls, folder: &Path, check: &Check<'_>) -> Result<tls::Settin
         let why = format!("{name:?} is no host name and no address; write for example collector.example.com");
         return Err(check.refuse("tls.names", why));
     }
-    Ok(tls::Settings { site_ca, site_http, names: raw.names })
+    let life = raw.agent_certificate.as_deref();
+    let agent_life = check.span("tls.agent_certificate", life, AGENT_LIFE_MIN, AGENT_LIFE)?.unwrap_or(AGENT_LIFE);
+    Ok(tls::Settings { site_ca, site_http, names: raw.names, agent_life })
 }
 
 fn unknown_accounts(operators: &BTreeMap<String, Role>, accounts: &str) -> Vec<Finding> {

@@ -26,6 +26,7 @@ pub(super) struct RawAgents {
     connection_age: Option<String>,
     slow_reader: Option<String>,
     enrolments_per_minute: Option<u64>,
+    hellos_per_minute: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -51,7 +52,7 @@ pub(super) fn agent_limits(raw: &RawAgents, check: &Check<'_>) -> Result<ingest:
     let span = |key, text: &Option<String>, normal| check.seconds(key, text.as_deref(), normal);
     let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     let wide = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-    let per_minute = u64::from(normal.enrolments_per_minute);
+    let per_minute = |key, value, normal: u32| check.number(key, value, u64::from(normal), 1, 1_000_000);
     Ok(ingest::Limits {
         connections: wide(n("limits.agents.connections", raw.connections, normal.connections, 65_536)?),
         connections_per_agent: wide(n(
@@ -79,12 +80,15 @@ pub(super) fn agent_limits(raw: &RawAgents, check: &Check<'_>) -> Result<ingest:
         streams: narrow(n("limits.agents.streams", raw.streams, normal.streams as usize, 1024)?),
         age: span("limits.agents.connection_age", &raw.connection_age, normal.age)?,
         slow_reader: span("limits.agents.slow_reader", &raw.slow_reader, normal.slow_reader)?,
-        enrolments_per_minute: narrow(check.number(
+        enrolments_per_minute: narrow(per_minute(
             "limits.agents.enrolments_per_minute",
             raw.enrolments_per_minute,
-            per_minute,
-            1,
-            1_000_000,
+            normal.enrolments_per_minute,
+        )?),
+        hellos_per_minute: narrow(per_minute(
+            "limits.agents.hellos_per_minute",
+            raw.hellos_per_minute,
+            normal.hellos_per_minute,
         )?),
     })
 }
@@ -126,7 +130,7 @@ pub(super) fn operator_limits(raw: &RawOperators, check: &Check<'_>) -> Result<h
 }
 
 impl Check<'_> {
-    fn number(
+    pub(super) fn number(
         &self,
         key: &'static str,
         given: Option<u64>,

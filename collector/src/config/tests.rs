@@ -34,6 +34,11 @@ fn faults_name_file_place_and_remedy() {
     assert!(refused("memory: 1MiB").contains("16MiB"));
     assert!(refused("log: {level: inof}").contains("log.level") && parse("log: {level: \"a=debug,info\"}").is_ok());
     assert!(refused("log: {level: a=loud}").contains("log.level"));
+    assert!(refused("retention: {audit_lines: 999}").contains("not between 1000"));
+    assert_eq!(parse("retention: {audit_lines: 1000}").unwrap().audit_lines, 1000);
+    assert!(refused("tls: {agent_certificate: 119s}").contains("not between 2m"));
+    assert!(refused("tls: {agent_certificate: 8d}").contains("not between 2m"));
+    assert_eq!(parse("tls: {agent_certificate: 2m}").unwrap().doors.tls.agent_life, Millis::from_mins(2));
     assert!(refused("retention: {raw: 1s}").contains("not between 1h"));
 }
 
@@ -86,10 +91,10 @@ fn what_would_open_a_door_too_wide_or_half_is_refused() {
 fn every_bound_of_a_door_can_be_set_within_its_own() {
     let agents = "limits: {agents: {connections: 1, connections_per_agent: 6, strangers: 2, strangers_per_address: 3, handshake: 1s, \
                   first_call: 2s, message: 1MiB, headers: 4KiB, streams: 4, connection_age: 1m, slow_reader: 3s, \
-                  enrolments_per_minute: 5}}";
+                  enrolments_per_minute: 5, hellos_per_minute: 6}}";
     let set = parse(agents).unwrap().doors.agents;
     assert_eq!((set.connections, set.strangers, set.strangers_per_address, set.streams), (1, 2, 3, 4));
-    assert_eq!(set.connections_per_agent, 6);
+    assert_eq!((set.connections_per_agent, set.hellos_per_minute), (6, 6));
     assert_eq!((set.message_bytes, set.header_bytes, set.enrolments_per_minute), (1 << 20, 4096, 5));
     assert_eq!([set.handshake, set.first_call, set.slow_reader, set.age].map(|span| span.as_secs()), [1, 2, 3, 60]);
     let operators = "limits: {operators: {connections: 1, connections_per_address: 2, requests: 3, login_failures: 4, \

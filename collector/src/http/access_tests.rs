@@ -256,7 +256,7 @@ async fn failed_logins_say_nothing_and_then_have_to_wait() {
         }
         let (response, body) = ask_as(&app, far(true), login(name)).await;
         assert_eq!(response.status(), 429, "{body}");
-        assert_eq!(response.headers()[header::RETRY_AFTER], "900");
+        assert_eq!(response.headers()[header::RETRY_AFTER], "180");
     }
     assert_eq!(bodies.len(), 1, "whether a user exists is not told: {bodies:?}");
     let other = Peer::Tcp { ip: "192.0.2.8".parse().unwrap(), is_tls: true };
@@ -293,7 +293,9 @@ async fn a_service_token_does_what_it_lists_and_nothing_for_people() {
 async fn what_is_out_of_scope_does_not_exist() {
     let (app, record) = recorded();
     let cookie = enter(&app, "bob", "operator", "[\"{owner=\\\"dba\\\"}\"]").await;
-    let ask = |request: Request<Body>| ask_as(&app, far(false), with(request, "cookie", &cookie));
+    let ask = |request: Request<Body>| {
+        ask_as(&app, far(false), with(with(request, "cookie", &cookie), "sec-fetch-site", "same-origin"))
+    };
     let status: Status = read(&ask(get(&format!("{API}/status"))).await.1);
     assert_eq!(status.entities.iter().map(|entity| entity.id.as_str()).collect::<Vec<_>>(), ["host/db1"]);
     let incidents: Vec<Incident> = read(&ask(get(&format!("{API}/incidents?state=all"))).await.1);
@@ -350,7 +352,9 @@ async fn inside_tls_the_cookie_and_the_headers_say_so() {
 async fn another_sites_page_cannot_use_a_session() {
     let app = door();
     let cookie = enter(&app, "bob", "operator", "[]").await;
-    let ack = || with(json("POST", &format!("{API}/incidents/17/ack"), "{}"), "cookie", &cookie);
+    let bare = || with(json("POST", &format!("{API}/incidents/17/ack"), "{}"), "cookie", &cookie);
+    assert_eq!(ask_as(&app, far(false), bare()).await.0.status(), 403, "it does not say from which page");
+    let ack = || with(bare(), "sec-fetch-site", "same-origin");
     assert_eq!(ask_as(&app, far(false), ack()).await.0.status(), 200);
     assert_eq!(ask_as(&app, far(false), with(ack(), "origin", "http://evil.example")).await.0.status(), 403);
     assert_eq!(ask_as(&app, far(false), with(ack(), "sec-fetch-site", "cross-site")).await.0.status(), 403);
@@ -433,7 +437,10 @@ async fn a_check_of_rules_tells_nothing_of_series_out_of_scope() {
     let mut reports = Vec::new();
     for host in ["db1", "web1", "nowhere"] {
         let body = serde_json::json!({ "files": { "rules/x.yaml": rule(host) } }).to_string();
-        let request = |cookie: &str| with(json("POST", &format!("{API}/rules/check"), &body), "cookie", cookie);
+        let request = |cookie: &str| {
+            let request = with(json("POST", &format!("{API}/rules/check"), &body), "cookie", cookie);
+            with(request, "sec-fetch-site", "same-origin")
+        };
         let scoped: RulesReport = read(&ask_as(&app, far(false), request(&cookie)).await.1);
         let whole: RulesReport = read(&ask_as(&app, root(), request("")).await.1);
         assert_eq!(scoped.n_rules, 1, "{scoped:?}");

@@ -100,7 +100,8 @@ fn may_without_password(path: &str) -> bool {
     matches!(path, "/password" | "/logout" | "/style.css")
 }
 
-fn is_read(method: &Method) -> bool {
+/// True for what changes nothing.
+pub(crate) fn is_read(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
 

@@ -76,6 +76,7 @@ impl From<HandleError> for Failure {
     fn from(error: HandleError) -> Failure {
         let (status, remedy) = match &error {
             HandleError::Future => (StatusCode::BAD_REQUEST, "leave the instant out for now"),
+            HandleError::NotAllowed => (StatusCode::FORBIDDEN, "log in again"),
             HandleError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "try again in a moment"),
             HandleError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "try again when the collector is back"),
             HandleError::StoreFull => (StatusCode::INSUFFICIENT_STORAGE, "free space on the collector's volume"),

@@ -9,7 +9,7 @@
 //! The decisions are pure; [`guard`] applies them.
 
 use crate::http::App;
-use crate::http::auth::denial;
+use crate::http::auth::{denial, is_read};
 use crate::http::error::Failure;
 use crate::http::peer::Peer;
 use crate::http::routes::is_page;
@@ -181,7 +181,22 @@ pub(crate) fn refusal(names: &Names<'_>, method: &Method, uri: &Uri, headers: &H
             return forbidden("the request comes from another site".to_owned(), "ask from a terminal");
         }
     }
+    if !is_read(method) && is_by_cookie_alone(headers) {
+        let remedy = "send Origin or Sec-Fetch-Site as browsers do; tools use an API token in place of a cookie";
+        return forbidden(
+            "the request changes something by a cookie and does not say from which page".to_owned(),
+            remedy,
+        );
+    }
     None
+}
+
+/// A cookie comes along without anybody's doing: what it is to change must say from
+/// which page it comes. Browsers always do, and nothing else needs a cookie.
+fn is_by_cookie_alone(headers: &HeaderMap) -> bool {
+    let is_by_token = headers.contains_key(header::AUTHORIZATION);
+    let says_where = headers.contains_key(header::ORIGIN) || headers.contains_key(SEC_FETCH_SITE);
+    headers.contains_key(header::COOKIE) && !is_by_token && !says_where
 }
 
 /// Where pages send forms to: the one change of state that is not JSON.
@@ -208,7 +223,7 @@ const SEC_FETCH_DEST: HeaderName = HeaderName::from_static("sec-fetch-dest");
 /// A person followed a link (from a mail, a wiki) to a page: the whole tab becomes
 /// ours and the other site learns nothing.
 fn is_followed_link(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
-    matches!(*method, Method::GET | Method::HEAD)
+    is_read(method)
         && is_page(uri.path())
         && sole(headers, &SEC_FETCH_MODE) == Some("navigate")
         && sole(headers, &SEC_FETCH_DEST) == Some("document")
@@ -322,6 +337,19 @@ mod tests {
                 check(&format!("{post} | {bad}"), 403);
             }
         }
+    }
+
+    #[test]
+    fn what_a_cookie_changes_must_say_from_which_page_it_comes() {
+        let cookie = "host: localhost | cookie: signalbox_session=x";
+        for change in ["POST /api/signalbox/v1/reload", "DELETE /api/signalbox/v1/snoozes/1"] {
+            check(&format!("{change} | {cookie}"), 403);
+            check(&format!("{change} | {cookie} | origin: http://localhost"), 200);
+            check(&format!("{change} | {cookie} | sec-fetch-site: same-origin"), 200);
+            check(&format!("{change} | {cookie} | authorization: Bearer sba1.x"), 200);
+            check(&format!("{change} | host: localhost"), 200);
+        }
+        check(&format!("GET /api/signalbox/v1/status | {cookie}"), 200);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use crate::http::page::Page;
 use crate::http::peer::Peer;
 use crate::http::routes::is_page;
 use crate::http::secret::{self, Fresh, Prefix};
+use crate::http::throttle::Tried;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::{StatusCode, header};
@@ -151,7 +152,7 @@ async fn by_link(app: &App, peer: &Peer, code: &str) -> Result<(Fresh, bool), Fa
     let (address, now) = (peer.throttle_key(), app.door.settings.clock.mono());
     let nobody = Caller::new(Principal::nobody(), peer.to_string());
     let denial = |why: &str| Denial { act: "log in by link".to_owned(), object: String::new(), why: why.to_owned() };
-    if let Err(wait) = app.door.throttle.begin(LINKS, &address, now) {
+    if let Err(wait) = app.door.throttle.begin(Tried::Link, &address, now) {
         metrics::counter!("signalbox_http_logins_throttled_total").increment(1);
         app.denied(&nobody, denial("too many logins failed"));
         return Err(Failure::too_soon("too many logins failed", wait, "wait, and ask for a new link if need be"));
@@ -164,13 +165,10 @@ async fn by_link(app: &App, peer: &Peer, code: &str) -> Result<(Fresh, bool), Fa
     let granted = app.access(&nobody, AccessAct::UseLoginLink { secret, session: fresh.hash }).await;
     // Whatever the tables say: whoever has no link learns nothing of why.
     let granted = granted.map_err(|failure| if failure.status.is_server_error() { failure } else { wrong_login() })?;
-    app.door.throttle.succeeded(LINKS, &address);
+    app.door.throttle.succeeded(Tried::Link, &address, now);
     // Whoever needs a link has no password, or has forgotten it.
     Ok((fresh, matches!(granted, Granted::Session { .. })))
 }
-
-/// Not the name of any user.
-const LINKS: &str = "link?";
 
 /// A login replaces the session that the browser had.
 async fn end_old(app: &App, visitor: &Visitor) {

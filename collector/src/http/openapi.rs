@@ -65,6 +65,7 @@ use utoipa::OpenApi;
         joining::revoke,
         joining::ca,
         joining::rotate_ca,
+        joining::drop_ca,
         audit::lines,
         audit::verify,
         document,

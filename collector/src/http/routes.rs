@@ -141,6 +141,7 @@ fn letting_agents_in() -> Vec<Route> {
         api(Method::POST, "/agents/{id}/revoke", NeedsFor(ManageAgents), api::joining::revoke),
         api(Method::GET, "/ca", Needs(ManageAgents), api::joining::ca),
         api(Method::POST, "/ca/rotate", Needs(ManageAgents), api::joining::rotate_ca),
+        api(Method::POST, "/ca/drop", Needs(ManageAgents), api::joining::drop_ca),
     ]
 }
 

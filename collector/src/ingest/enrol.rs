@@ -11,12 +11,12 @@
 //! one answer for a token that does not exist and for a wrong secret.
 
 use super::peer::{NotAllowed, OWN_AGENT, Peer, Who};
-use super::rates::Rates;
 use crate::handle::{Handle, HandleError};
 use crate::tls::Tls;
 use crate::tls::ca::Issued;
 use crate::tls::csr::AgentKey;
 use signalbox_access::event::{ApprovalRequest, Denial, Enrolment};
+use signalbox_access::rate::{Buckets, Crowd, Rate};
 use signalbox_access::rows::PendingState;
 use signalbox_access::{AccessAct, Caller, Granted, Principal, Refused, SecretHash};
 use signalbox_proto::api;
@@ -25,6 +25,7 @@ use signalbox_proto::join::{CLOCK_SKEW_MAX_MS, Fingerprint, PING_PADDING_MAX_BYT
 use signalbox_proto::join::{JoinError, TOKEN_ID_MAX_BYTES};
 use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::status::AgentState;
+use signalbox_proto::units::Millis;
 use signalbox_proto::wire::v1::enrol_service_server::EnrolService;
 use signalbox_proto::wire::v1::{self, ApprovalState};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -36,6 +37,8 @@ use zeroize::Zeroizing;
 const POLL_AFTER_MS: u32 = 5_000;
 /// Pings and polls cost nothing and are not guesses: so many times as often.
 const LIGHT: u32 = 6;
+/// Addresses that are counted apart; further ones share one bucket.
+const ADDRESSES_MAX: usize = 16_384;
 
 /// The gRPC service.
 #[derive(Clone)]
@@ -43,8 +46,8 @@ pub(super) struct Enrol {
     handle: Handle,
     tls: Arc<Tls>,
     clock: Arc<dyn Clock>,
-    attempts: Arc<Mutex<Rates>>,
-    light: Arc<Mutex<Rates>>,
+    attempts: Arc<Mutex<Buckets>>,
+    light: Arc<Mutex<Buckets>>,
 }
 
 /// What an agent asks for, checked.
@@ -103,21 +106,25 @@ fn bad(why: impl ToString) -> Status {
 
 impl Enrol {
     pub(super) fn new(handle: Handle, tls: Arc<Tls>, clock: Arc<dyn Clock>, per_minute: u32) -> Enrol {
-        let rates = |per_minute| Arc::new(Mutex::new(Rates::new(per_minute)));
+        let rates = |n| {
+            let rate = Rate::new(n, Millis::from_mins(1));
+            Arc::new(Mutex::new(Buckets::new(rate, ADDRESSES_MAX, Crowd::Shares)))
+        };
         let (attempts, light) = (rates(per_minute), rates(per_minute.saturating_mul(LIGHT)));
         Enrol { handle, tls, clock, attempts, light }
     }
 
-    /// Takes one of an address's attempts.
-    fn take(&self, rates: &Mutex<Rates>, key: &str) -> Result<(), Status> {
-        if rates.lock().unwrap_or_else(PoisonError::into_inner).take(key, self.clock.mono()) {
+    /// Takes one of an address's attempts. What comes to a good end is given back, so
+    /// that a hundred hosts behind one address may join in one go, and guessing is slow.
+    fn take(&self, rates: &Mutex<Buckets>, key: &str) -> Result<(), Status> {
+        if rates.lock().unwrap_or_else(PoisonError::into_inner).take(key, self.clock.mono()).is_ok() {
             return Ok(());
         }
         metrics::counter!("signalbox_enrolments_throttled_total").increment(1);
         Err(refuse(Refusal::TooMany, "too many attempts from this address: wait a minute"))
     }
 
-    fn give_back(rates: &Mutex<Rates>, key: &str) {
+    fn give_back(rates: &Mutex<Buckets>, key: &str) {
         rates.lock().unwrap_or_else(PoisonError::into_inner).give_back(key);
     }
 

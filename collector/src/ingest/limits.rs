@@ -41,6 +41,10 @@ pub struct Limits {
     /// Attempts to enrol, and pings without an identity, that one address may fail or
     /// make within a minute (`signalbox_enrolments_throttled_total`).
     pub enrolments_per_minute: u32,
+    /// Streams that one agent may open within a minute, those that are refused
+    /// included (`signalbox_hellos_throttled_total`). One that is refused again and
+    /// again dials some twelve times.
+    pub hellos_per_minute: u32,
 }
 
 impl Default for Limits {
@@ -58,6 +62,7 @@ impl Default for Limits {
             age: Duration::from_secs(3600),
             slow_reader: Duration::from_secs(30),
             enrolments_per_minute: 10,
+            hellos_per_minute: 60,
         }
     }
 }

@@ -18,7 +18,6 @@ mod enrol;
 mod limits;
 pub mod peer;
 mod places;
-mod rates;
 pub mod session;
 #[cfg(test)]
 mod testing;
@@ -35,11 +34,14 @@ use connection::Connection;
 use enrol::Enrol;
 use peer::{NotAllowed, Peer, Who};
 use session::Session;
+use signalbox_access::limits::AGENTS_MAX;
+use signalbox_access::rate::{Buckets, Crowd, Rate};
 use signalbox_proto::clock::Clock;
+use signalbox_proto::units::Millis;
 use signalbox_proto::wire::v1::enrol_service_server::EnrolServiceServer;
 use signalbox_proto::wire::v1::ingest_service_server::{IngestService, IngestServiceServer};
 use signalbox_proto::wire::v1::{StreamRequest, StreamResponse};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -65,6 +67,8 @@ pub struct Ingest {
     handle: Handle,
     inbox: Inbox,
     limits: Limits,
+    /// Hellos of each agent.
+    hellos: Arc<Mutex<Buckets>>,
     stopping: watch::Receiver<bool>,
 }
 
@@ -99,6 +103,7 @@ impl IngestService for Ingest {
             handle: self.handle.clone(),
             inbox: self.inbox.clone(),
             limits: self.limits,
+            hellos: Arc::clone(&self.hellos),
             peer,
             answers,
         };
@@ -131,7 +136,9 @@ pub(crate) async fn serve(
     use tokio_stream::StreamExt;
     let Ground { shared, handle, inbox, tls, clock, limits } = ground;
     let enrol = Enrol::new(handle.clone(), tls, clock, limits.enrolments_per_minute);
-    let ingest = Ingest { shared, handle, inbox, limits, stopping: stopping.clone() };
+    let rate = Rate::new(limits.hellos_per_minute, Millis::from_mins(1));
+    let hellos = Arc::new(Mutex::new(Buckets::new(rate, AGENTS_MAX, Crowd::Shares)));
+    let ingest = Ingest { shared, handle, inbox, limits, hellos, stopping: stopping.clone() };
     let ingest = IngestServiceServer::new(ingest).max_decoding_message_size(limits.message_bytes);
     let enrol = EnrolServiceServer::new(enrol).max_decoding_message_size(ENROL_MAX_BYTES);
     let stopped = async move {

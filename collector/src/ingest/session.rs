@@ -13,12 +13,13 @@ use crate::writer::inbox::{Inbox, Marks, Message};
 use crate::writer::stream::{Fault, Pending, StreamOut, Throttle};
 use signalbox_access::AccessAct;
 use signalbox_access::event::Denial;
+use signalbox_access::rate::Buckets;
 use signalbox_proto::samples::{Batch, Hello};
 use signalbox_proto::units::UnixMillis;
 use signalbox_proto::wire::v1::stream_request::Message as Said;
 use signalbox_proto::wire::v1::stream_response::Message as Answer;
 use signalbox_proto::wire::v1::{self, StreamRequest, StreamResponse};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 use tonic::{Status, Streaming};
@@ -38,6 +39,7 @@ pub(super) struct Session {
     pub(super) handle: Handle,
     pub(super) inbox: Inbox,
     pub(super) limits: Limits,
+    pub(super) hellos: Arc<Mutex<Buckets>>,
     pub(super) peer: Peer,
     pub(super) answers: mpsc::Sender<Result<StreamResponse, Status>>,
 }
@@ -91,6 +93,7 @@ impl Session {
         let allowed = self.peer.may_stream_as(&hello.agent, &access, self.shared.now());
         let allowed = allowed.and_then(|()| self.peer.may_declare(&hello.labels, &access));
         allowed.map_err(|why| self.deny(format!("agent:{}", hello.agent), &why))?;
+        self.take_hello(hello)?;
         if let Who::Key(shown) = self.peer.who {
             let key = shown.key.into();
             if access.agent_of_key(&key).is_some_and(|known| !known.used) {
@@ -100,10 +103,27 @@ impl Session {
         Ok(())
     }
 
+    /// Each Hello costs the writer a turn: an agent that dials in a circle is slowed down.
+    fn take_hello(&self, hello: &Hello) -> Result<(), Status> {
+        let now = self.shared.clock().mono();
+        let taken = self.hellos.lock().unwrap_or_else(PoisonError::into_inner).take(hello.agent.as_str(), now);
+        taken.map_err(|wait| {
+            metrics::counter!("signalbox_hellos_throttled_total").increment(1);
+            let (agent, most) = (&hello.agent, self.limits.hellos_per_minute);
+            let why = format!(
+                "agent {agent} opens over {most} streams a minute: wait {wait} (limits.agents.hellos_per_minute in \
+                 collector.yaml)"
+            );
+            let denial = Denial { act: "stream".to_owned(), object: format!("agent:{agent}"), why: why.clone() };
+            self.handle.denied(self.peer.caller(&self.shared.access()), denial);
+            Status::resource_exhausted(why)
+        })
+    }
+
     /// Ends when the agent does not count any more, or its connection is too old.
     async fn watch(&self, stream: &StreamOut) -> Status {
         loop {
-            tokio::time::sleep(LOOK).await;
+            // At once, too: Hello may have waited for its answer.
             if self.peer.is_old() {
                 return Status::unavailable("the connection has reached its age: dial again");
             }
@@ -113,6 +133,7 @@ impl Session {
                 tracing::info!(agent = %stream.agent(), %why, "a stream is cut");
                 return self.deny(format!("agent:{}", stream.agent()), &why);
             }
+            tokio::time::sleep(LOOK).await;
         }
     }
 
@@ -125,7 +146,7 @@ impl Session {
             Ok(hello) => hello,
             Err(status) => return self.refuse(status).await,
         };
-        let stream = Arc::new(StreamOut::new(hello.agent.clone()));
+        let stream = Arc::new(StreamOut::new(hello.agent.clone(), self.peer.ip));
         let end = tokio::select! {
             end = self.converse(hello, &mut said, &stream) => end,
             _ = stop.wait_for(|stop| *stop) => End::Stopping,

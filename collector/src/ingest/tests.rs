@@ -237,6 +237,26 @@ async fn an_address_that_fails_too_often_must_wait_and_good_joins_do_not_count()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_agent_opens_as_many_streams_a_minute_as_are_allowed_and_one_over_is_told_to_wait() {
+    let rig = Rig::with(Limits { hellos_per_minute: 3, ..Limits::default() });
+    let (web1, web2) = (rig.joined("web1").await, rig.joined("web2").await);
+    let open = async |identity, id, boot| {
+        Speaker::open(rig.channel(Some(identity)).await.unwrap(), id, boot, &[]).await.err().map(|status| status.code())
+    };
+    let _first = Speaker::open(rig.channel(Some(&web1)).await.unwrap(), "web1", "a", &[]).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(open(&web1, "web1", "b").await, Some(Code::AlreadyExists), "what is refused counts too");
+    }
+    let status = Speaker::open(rig.channel(Some(&web1)).await.unwrap(), "web1", "b", &[]).await.err().unwrap();
+    assert_eq!(status.code(), Code::ResourceExhausted);
+    assert!(status.message().contains("hellos_per_minute") && status.message().contains("20s"), "{status}");
+    assert_eq!(open(&web2, "web2", "a").await, None, "others are not slowed down");
+    rig.clock.advance(Millis(20_000));
+    assert_eq!(open(&web1, "web1", "b").await, Some(Code::AlreadyExists), "one fits again");
+    assert_eq!(open(&web1, "web1", "b").await, Some(Code::ResourceExhausted));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_cloned_identity_is_refused_and_stated_once_while_the_first_streams_on() {
     let rig = Rig::new();
     let web1 = rig.joined("web1").await;

@@ -11,11 +11,11 @@
 //! key means a lost key and never a start that was cut short. In a rotation both
 //! roots are trusted and the next one signs; its certificate, signed by the old
 //! one, goes with every handshake, so that an agent that knows the old root alone
-//! still follows. Agents learn the next root when they renew; after twice the life
-//! of an agent's certificate the old one is dropped.
+//! still follows. Agents learn the next root when they renew; the old one is dropped
+//! by an operator's word, or once no agent that knows it alone could renew any more.
 
 use super::TlsError;
-use super::ca::{AGENT_LIFE, Issued, Root, agent_uri, make_failed};
+use super::ca::{Issued, Root, agent_uri, make_failed};
 use super::csr::AgentKey;
 use super::files::{self, Readers};
 use rcgen::{KeyPair, PublicKeyData};
@@ -24,13 +24,13 @@ use rustls_pki_types::pem::PemObject;
 use signalbox_proto::api::CaRoot;
 use signalbox_proto::names::AgentId;
 use signalbox_proto::text::hex;
-use signalbox_proto::units::UnixMillis;
+use signalbox_proto::units::{Millis, UnixMillis};
 use std::path::{Path, PathBuf};
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-/// The old root is trusted this long after a rotation began: twice the life of an
-/// agent's certificate, milliseconds.
-const OLD_ROOT_MS: i64 = 2 * AGENT_LIFE.0 as i64;
+/// The old root is trusted this long after a rotation began: as long as an agent that
+/// was off, and whose certificate has ended meanwhile, may renew it.
+const OLD_ROOT_KEPT: Millis = signalbox_access::limits::RENEW_AFTER_END;
 
 /// Where the authority is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,16 +113,19 @@ impl Authority {
         make_root(&place.folder, "ca-next", &self.installation, now).map(drop)
     }
 
-    /// True once nobody needs the old root any more.
-    pub fn is_rotation_over(&self, now: UnixMillis) -> bool {
-        self.old.is_some() && now.0 - self.root.made().0 >= OLD_ROOT_MS
+    /// When nobody needs the old root any more; none when there is no old one.
+    pub fn rotation_end(&self) -> Option<UnixMillis> {
+        self.old.as_ref().map(|_| self.root.made() + OLD_ROOT_KEPT)
     }
 
     /// Drops the old root: from the next [`Authority::open`] on there is one.
     ///
     /// # Errors
-    /// [`TlsError::Write`].
+    /// [`TlsError::Rotation`] when there is no old one, [`TlsError::Write`].
     pub fn end_rotation(&self, place: &Place) -> Result<(), TlsError> {
+        if self.old.is_none() {
+            return Err(TlsError::Rotation("there is no old root to be dropped: none was rotated".to_owned()));
+        }
         tracing::info!(pin = self.root.pin().base64(), "the old root is dropped");
         files::rename(&place.folder, "ca-next.key", "ca.key")?;
         files::rename(&place.folder, "ca-next.pem", "ca.pem")
@@ -163,13 +166,15 @@ impl Authority {
     pub fn report(&self) -> Vec<CaRoot> {
         let row = |root: &Root, issues| {
             let (not_before, not_after) = root.validity();
-            CaRoot { pin: root.pin().base64(), not_before, not_after, issues }
+            let dropped = if issues { None } else { self.rotation_end() };
+            CaRoot { pin: root.pin().base64(), not_before, not_after, issues, dropped }
         };
         let besides = self.besides.iter().filter_map(|certificate| {
             let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
             let pin = super::csr::fingerprint_of(parsed.public_key().raw).base64();
             let (from, to) = (parsed.validity().not_before, parsed.validity().not_after);
-            Some(CaRoot { pin, not_before: super::ca::seconds(from), not_after: super::ca::seconds(to), issues: false })
+            let (not_before, not_after) = (super::ca::seconds(from), super::ca::seconds(to));
+            Some(CaRoot { pin, not_before, not_after, issues: false, dropped: None })
         });
         std::iter::once(row(&self.root, true))
             .chain(self.old.iter().map(|old| row(old, false)))
@@ -181,8 +186,8 @@ impl Authority {
     ///
     /// # Errors
     /// [`TlsError::Make`].
-    pub fn issue(&self, key: &AgentKey, agent: &AgentId, now: UnixMillis) -> Result<Issued, TlsError> {
-        self.root.issue_agent(key, &agent_uri(&self.installation, agent), agent, now)
+    pub fn issue(&self, key: &AgentKey, agent: &AgentId, life: Millis, now: UnixMillis) -> Result<Issued, TlsError> {
+        self.root.issue_agent(key, (&agent_uri(&self.installation, agent), agent), life, now)
     }
 }
 

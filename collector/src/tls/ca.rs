@@ -25,11 +25,14 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 /// A root made here is good for this long.
 pub const ROOT_LIFE: Millis = Millis::from_mins(3650 * 24 * 60);
-/// An agent's certificate is good for this long; agents renew at half of it.
+/// An agent's certificate is good for this long, and at most; agents renew at half of it.
 pub const AGENT_LIFE: Millis = signalbox_access::limits::CERTIFICATE_LIFE;
 /// The collector's own certificate is good for this long; it is made again at half of it.
 pub const SERVER_LIFE: Millis = Millis::from_mins(30 * 24 * 60);
-/// An agent's certificate begins this long before it is made: clocks differ.
+/// It may be made shorter, down to this: half of it must leave time for a second try.
+pub const AGENT_LIFE_MIN: Millis = Millis::from_mins(2);
+/// An agent's certificate begins this long before it is made, or a tenth of its life:
+/// clocks differ.
 const AGENT_BACKDATED: Millis = Millis::from_mins(5);
 /// The collector's own and a root's begin earlier: an agent that was off may have a
 /// clock that is hours behind, and must be able to hear so.
@@ -177,13 +180,20 @@ impl Root {
         &self.certificate
     }
 
-    /// A certificate for an agent's key: URI, clientAuth, seven days.
+    /// A certificate for an agent's key, for so long: URI, clientAuth.
     ///
     /// # Errors
     /// [`TlsError::Make`].
-    pub fn issue_agent(&self, key: &AgentKey, uri: &str, agent: &AgentId, now: UnixMillis) -> Result<Issued, TlsError> {
+    pub fn issue_agent(
+        &self,
+        key: &AgentKey,
+        (uri, agent): (&str, &AgentId),
+        life: Millis,
+        now: UnixMillis,
+    ) -> Result<Issued, TlsError> {
         let failed = make_failed("the certificate of an agent");
-        let (from, to) = (before(now, AGENT_BACKDATED), after(now, AGENT_LIFE).min(self.not_after));
+        let from = before(now, AGENT_BACKDATED.min(Millis(life.0 / 10)));
+        let to = after(now, life.min(AGENT_LIFE)).min(self.not_after);
         // A common name has 64 characters at most; the URI is what counts.
         let name: String = agent.to_string().chars().take(64).collect();
         let mut params = params(&name, from, to)?;

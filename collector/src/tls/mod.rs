@@ -99,7 +99,7 @@ pub enum TlsError {
 }
 
 /// What the configuration says about keys and certificates.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The site's authority: certificate and key.
     pub site_ca: Option<(PathBuf, PathBuf)>,
@@ -107,6 +107,14 @@ pub struct Settings {
     pub site_http: Option<(PathBuf, PathBuf)>,
     /// Names and addresses under which agents and people reach the collector.
     pub names: Vec<String>,
+    /// How long an agent's certificate is good.
+    pub agent_life: Millis,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings { site_ca: None, site_http: None, names: Vec::new(), agent_life: ca::AGENT_LIFE }
+    }
 }
 
 impl Settings {
@@ -152,6 +160,7 @@ pub struct Tls {
     changing: Mutex<()>,
     own: Arc<ServerCertificate>,
     http: Option<Arc<server::SiteCertificate>>,
+    agent_life: Millis,
 }
 
 /// The collector's clock, as certificates are judged by it.
@@ -186,7 +195,8 @@ impl Tls {
             Some((certificate, key)) => Some(Arc::new(server::SiteCertificate::read(certificate, key)?)),
             None => None,
         };
-        Ok(Tls { place, clock, authority: RwLock::new(authority), changing: Mutex::default(), own, http })
+        let (authority, agent_life) = (RwLock::new(authority), settings.agent_life);
+        Ok(Tls { place, clock, authority, changing: Mutex::default(), own, http, agent_life })
     }
 
     /// Who signs and who is trusted now.
@@ -209,7 +219,7 @@ impl Tls {
     /// # Errors
     /// [`TlsError::Make`].
     pub fn issue(&self, key: &AgentKey, agent: &AgentId) -> Result<Issued, TlsError> {
-        self.authority().issue(key, agent, self.clock.0.wall())
+        self.authority().issue(key, agent, self.agent_life, self.clock.0.wall())
     }
 
     /// Names of the certificate that operators see.
@@ -232,14 +242,26 @@ impl Tls {
         }
     }
 
-    /// A new root signs from now on; the old one is trusted until agents have had
-    /// twice the life of their certificates to learn of it. Gives the new root's pin.
+    /// A new root signs from now on; the old one is trusted for as long as an agent
+    /// that was off may renew. Gives the new root's pin.
     ///
     /// # Errors
     /// [`TlsError::Rotation`] when it cannot be; then nothing has changed.
     pub fn rotate_ca(&self) -> Result<Fingerprint, TlsError> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         self.authority().begin_rotation(&self.place, self.clock.0.wall())?;
+        self.open_again()?;
+        Ok(self.pin())
+    }
+
+    /// The old root is trusted no more: whoever knows it alone must join anew. Gives
+    /// the pin of the one that stays.
+    ///
+    /// # Errors
+    /// [`TlsError::Rotation`] when there is no old one; then nothing has changed.
+    pub fn drop_old_ca(&self) -> Result<Fingerprint, TlsError> {
+        let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        self.authority().end_rotation(&self.place)?;
         self.open_again()?;
         Ok(self.pin())
     }
@@ -263,7 +285,7 @@ impl Tls {
     pub fn look_after(&self) -> Result<(), TlsError> {
         let _one = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let (authority, now) = (self.authority(), self.clock.0.wall());
-        if authority.is_rotation_over(now) {
+        if authority.rotation_end().is_some_and(|end| now >= end) {
             authority.end_rotation(&self.place)?;
             return self.open_again();
         }

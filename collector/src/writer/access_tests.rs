@@ -10,8 +10,8 @@ use crate::store::{Change, Store};
 use crate::telemetry::Telemetry;
 use signalbox_access::event::{Denial, Enrolment, NewJoinToken, Record};
 use signalbox_access::{
-    AccessAct, Answer, AuditLine, Caller, FaultKind, Granted, KeyFingerprint, Principal, Refused, Role, Scope,
-    SecretHash,
+    AccessAct, Answer, AuditLine, Caller, FaultKind, Granted, KeyFingerprint, PermissionSet, Principal, PrincipalKind,
+    Refused, Role, Scope, SecretHash,
 };
 use signalbox_engine::event::Act;
 use signalbox_proto::clock::ManualClock;
@@ -369,4 +369,25 @@ fn a_damaged_row_of_rights_stops_the_start_and_shows_no_value() {
     let sealer = Sealer::Inline(VecDeque::new());
     let error = Writer::open(shared, sealer, mpsc::channel(1).0, 1000, key(), START).err().unwrap();
     assert!(error.to_string().contains("restore identities and rights: restore access table Users"), "{error}");
+}
+
+#[test]
+fn a_command_that_waited_is_judged_by_the_rights_of_its_commit() {
+    let mut rig = Rig::over(Arc::default());
+    rig.access(AccessAct::CreateUser { name: "ada".to_owned(), role: Role::Operator, scope: Scope::All }).unwrap();
+    let permissions = PermissionSet::of_role(Role::Operator);
+    let local = Principal::local("", Role::Operator);
+    let ada = Principal { name: "ada".to_owned(), kind: PrincipalKind::User, permissions, ..local };
+    let snooze = |rig: &mut Rig| {
+        let (reply, mut answer) = oneshot::channel();
+        let act = Act::Snooze { scope: "host/web1".into(), span: Millis(60_000), reason: "move".into() };
+        rig.turn(vec![Message::Command { caller: Caller::new(ada.clone(), "192.0.2.9"), act, reply }]);
+        answer.try_recv().unwrap()
+    };
+    assert!(matches!(snooze(&mut rig), Ok(Ok(_))));
+    rig.access(AccessAct::DisableUser { user: "ada".to_owned() }).unwrap();
+    assert!(matches!(snooze(&mut rig), Err(HandleError::NotAllowed)));
+    let line = rig.lines().pop().unwrap();
+    assert!(line.act == "snooze" && line.result.starts_with("denied"), "{line:?}");
+    assert_eq!(rig.writer.engine.board(rig.at).snoozes.len(), 1);
 }

@@ -1,5 +1,6 @@
 //! What the writer remembers of each agent: its stream, marks and lanes.
 
+use super::newcomer::{Newcomer, Standing};
 use super::sieve::ShapeWatch;
 use super::stream::StreamOut;
 use crate::shared::LaneCell;
@@ -37,11 +38,11 @@ pub(crate) struct AgentEntry {
     /// Its number in the store.
     pub(crate) no: AgentNo,
     /// The stream that stands.
-    pub(crate) stream: Option<Arc<StreamOut>>,
-    /// Boot id that the stream's Hello named.
-    pub(crate) boot_id: String,
-    /// When a stream in its name was last refused and written down.
-    pub(crate) refusal_noted: UnixMillis,
+    pub(crate) standing: Option<Standing>,
+    /// Who waits for its place.
+    pub(crate) newcomer: Option<Newcomer>,
+    /// When somebody last took or was refused the place of a stream that stood.
+    pub(crate) contested: UnixMillis,
     /// Highest durable sequence by epoch.
     pub(crate) marks: BTreeMap<u64, u64>,
     /// Open lanes by epoch.
@@ -59,9 +60,9 @@ impl AgentEntry {
         AgentEntry {
             id,
             no,
-            stream: None,
-            boot_id: String::new(),
-            refusal_noted: UnixMillis::MIN,
+            standing: None,
+            newcomer: None,
+            contested: UnixMillis::MIN,
             marks: BTreeMap::new(),
             lanes: BTreeMap::new(),
             live_epoch: 0,
@@ -72,7 +73,18 @@ impl AgentEntry {
 
     /// True when this is the stream that stands.
     pub(crate) fn is_current(&self, stream: &Arc<StreamOut>) -> bool {
-        self.stream.as_ref().is_some_and(|own| Arc::ptr_eq(own, stream))
+        self.standing.as_ref().is_some_and(|own| own.is(stream))
+    }
+
+    /// Only this epoch is judged from here on. Its shapes are learnt anew, since the
+    /// engine is told of layouts by the live epoch alone.
+    pub(crate) fn go_live(&mut self, epoch: u64) {
+        if self.live_epoch != epoch {
+            self.live_epoch = epoch;
+            if let Some(lane) = self.lanes.get_mut(&epoch) {
+                lane.shapes.clear();
+            }
+        }
     }
 }
 
@@ -112,6 +124,13 @@ impl Agents {
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut AgentEntry> {
         self.entries.iter_mut()
+    }
+
+    /// Nobody was listened to until `at`: nobody's silence before counts.
+    pub(crate) fn were_not_heard(&mut self, at: UnixMillis) {
+        for standing in self.entries.iter_mut().filter_map(|entry| entry.standing.as_mut()) {
+            standing.spoke = at;
+        }
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -13,7 +13,7 @@ use super::Writer;
 use crate::handle::HandleError;
 use crate::shared::Problem;
 use crate::store::{Commit, Family, keys};
-use signalbox_access::event::Record;
+use signalbox_access::event::{Denial, Record};
 use signalbox_access::{AccessAct, AccessEvent, Caller, Decision as AccessDecision, Fault};
 use signalbox_engine::decision::Answer;
 use signalbox_engine::event::Act;
@@ -50,6 +50,13 @@ impl Deed {
     /// An operator's act.
     pub(crate) fn command(caller: Caller, act: &Act, reply: oneshot::Sender<Result<Answer, HandleError>>) -> Deed {
         Deed::Command { caller, record: record_of(act), reply }
+    }
+
+    /// An operator's act that came when its rights had ended.
+    pub(crate) fn too_late(caller: Caller, act: &Act) -> Deed {
+        let Record { act, object, .. } = record_of(act);
+        let why = "the user, session or token has ended or changed since the request began".to_owned();
+        Deed::Access { caller, act: AccessAct::Denied(Denial { act, object, why }), reply: None }
     }
 
     /// Other rules come into force; none when they are those in force already.
@@ -135,14 +142,12 @@ impl Writer {
         // It was the first deed of the turn that is durable now.
         self.chain_fault = None;
         let access_answers = decision.answers().to_vec();
-        let has_news = !decision.is_empty();
         metrics::counter!("signalbox_audit_lines_total").increment(decision.lines().len() as u64);
         let n_suppressed = decision.lines().iter().map(|line| line.suppressed).sum();
         metrics::counter!("signalbox_denials_suppressed_total").increment(n_suppressed);
         self.access.adopt(decision);
-        if has_news {
-            self.shared.publish_access(self.access.view());
-        }
+        // Also when no row changed: time passed, and a clock may be set back.
+        self.shared.publish_access(self.access.view());
         let mut answers = answers.into_iter();
         for (deed, access_answer) in deeds.into_iter().zip(access_answers) {
             match deed {

@@ -7,17 +7,19 @@
 use super::agents::{AgentEntry, Agents, LANES_PER_AGENT_MAX, LaneEntry};
 use super::deeds::Deed;
 use super::inbox::{Marks, Message, Queued};
+use super::newcomer::Newcomer;
 use super::restore;
 use super::sieve::{ShapeWatch, Sieve};
 use super::stream::{Fault, StreamOut};
+use crate::handle::HandleError;
 use crate::shared::{LaneCell, Problem, Shared};
 use crate::store::{Commit, Family, keys};
 use signalbox_engine::engine::Engine;
-use signalbox_engine::event::{AgentHello, Command, Event, SampledTick, SeriesId, Stamped};
+use signalbox_engine::event::{Command, Event, SampledTick, SeriesId, Stamped};
 use signalbox_proto::limits::SERIES_PER_AGENT_MAX;
 use signalbox_proto::names::{AgentId, Labels};
-use signalbox_proto::samples::{Batch, Hello};
-use signalbox_proto::units::{Millis, UnixMillis};
+use signalbox_proto::samples::Batch;
+use signalbox_proto::units::UnixMillis;
 use signalbox_tsdb::head::{Lane, LaneError, TickView};
 use signalbox_tsdb::index::SeriesIndex;
 use signalbox_tsdb::journal::Record;
@@ -29,10 +31,6 @@ use tokio::sync::oneshot;
 
 /// The label that says whose a series is: always the agent's id.
 pub(crate) const HOST: &str = "host";
-
-/// A machine that is refused tries again every few seconds; of each agent's refusals
-/// so many are events.
-const NOTE_REFUSAL_EVERY: Millis = Millis::from_mins(1);
 
 /// What a turn makes of its messages.
 #[derive(Debug, Default)]
@@ -85,7 +83,7 @@ impl Taker<'_> {
     pub(crate) fn take(&mut self, queued: Queued) {
         let at = self.at;
         match queued.message {
-            Message::Connected { hello, stream, reply } => self.connect(hello, stream, reply),
+            Message::Connected { hello, stream, reply } => self.connect(Newcomer { hello, stream, reply, since: at }),
             Message::Batch { stream, batch } => {
                 if !stream.is_ended()
                     && let Err(fault) = self.batch(&stream, batch)
@@ -95,12 +93,18 @@ impl Taker<'_> {
                 }
             }
             Message::Heartbeat { stream, wall, n_backlog } => {
-                if self.is_current(&stream) {
+                if self.heard(&stream) {
                     self.out.event(at, Event::AgentHeartbeat { agent: stream.agent().clone(), wall, n_backlog });
                 }
             }
             Message::Disconnected { stream, goodbye } => self.disconnect(&stream, goodbye),
             Message::Command { caller, act, reply } => {
+                // What counts is what they may now: the request may have waited.
+                if !self.shared.access().is_current(&caller.principal, at) {
+                    self.out.deeds.push(Deed::too_late(caller, &act));
+                    let _gone = reply.send(Err(HandleError::NotAllowed));
+                    return;
+                }
                 // Whoever acts is who was let in: nobody signs for another.
                 let author = caller.principal.name.clone();
                 self.out.deeds.push(Deed::command(caller, &act, reply));
@@ -122,57 +126,7 @@ impl Taker<'_> {
         }
     }
 
-    fn is_current(&mut self, stream: &Arc<StreamOut>) -> bool {
-        self.agents.find(stream.agent()).is_some_and(|entry| entry.is_current(stream))
-    }
-
-    fn connect(&mut self, hello: Hello, stream: Arc<StreamOut>, reply: oneshot::Sender<Result<Marks, String>>) {
-        match self.admit(&hello, &stream) {
-            Ok(marks) => {
-                let Hello { agent, boot_id, version, labels, wall, checks, .. } = hello;
-                let hello = AgentHello { agent, boot_id, version, labels, checks, wall };
-                self.out.event(self.at, Event::AgentConnected(hello));
-                self.out.hellos.push((reply, marks));
-            }
-            Err(why) => {
-                metrics::counter!("signalbox_streams_refused_total").increment(1);
-                tracing::warn!(agent = %hello.agent, why, "a stream was refused");
-                let _gone = reply.send(Err(why));
-            }
-        }
-    }
-
-    fn admit(&mut self, hello: &Hello, stream: &Arc<StreamOut>) -> Result<Marks, String> {
-        if self.agents.find(&hello.agent).is_none() {
-            self.register(&hello.agent)?;
-        }
-        let entry = self.agents.find(&hello.agent).expect("registered above");
-        if let Some(old) = entry.stream.take_if(|old| !old.is_ended()) {
-            if entry.boot_id != hello.boot_id {
-                let why = format!(
-                    "agent id {} is in use by another machine: boot id {:?} streams, {:?} is refused",
-                    hello.agent, entry.boot_id, hello.boot_id
-                );
-                entry.stream = Some(old);
-                if self.at.since(entry.refusal_noted) >= NOTE_REFUSAL_EVERY {
-                    entry.refusal_noted = self.at;
-                    let event = Event::StreamRefused { agent: hello.agent.clone(), why: why.clone() };
-                    self.out.event(self.at, event);
-                }
-                self.shared.set_problem(Problem::IdentityTwice, Some(why.clone()));
-                return Err(why);
-            }
-            old.end(Fault::Replaced);
-        }
-        entry.stream = Some(Arc::clone(stream));
-        entry.boot_id.clone_from(&hello.boot_id);
-        // Not remembered from stream to stream: a clock that was ahead once, and set
-        // back, would leave all later epochs of the agent unjudged.
-        go_live(entry, hello.epochs.iter().copied().max().unwrap_or(0));
-        Ok(hello.epochs.iter().map(|&epoch| (epoch, entry.marks.get(&epoch).copied().unwrap_or(0))).collect())
-    }
-
-    fn register(&mut self, agent: &AgentId) -> Result<(), String> {
+    pub(super) fn register(&mut self, agent: &AgentId) -> Result<(), String> {
         let entry = self.agents.add(agent.clone()).ok_or("the collector takes no more agents")?;
         let no = entry.no;
         self.out.commit.put(Family::Meta, keys::agent(no), restore::encode_agent(agent));
@@ -180,21 +134,14 @@ impl Taker<'_> {
         Ok(())
     }
 
-    fn disconnect(&mut self, stream: &Arc<StreamOut>, goodbye: Option<String>) {
-        let Some(entry) = self.agents.find(stream.agent()) else { return };
-        if entry.is_current(stream) {
-            entry.stream = None;
-            self.out.event(self.at, Event::AgentDisconnected { agent: stream.agent().clone(), goodbye });
-        }
-    }
-
     fn batch(&mut self, stream: &Arc<StreamOut>, batch: Batch) -> Result<(), Fault> {
-        let Some(entry) = self.agents.find(stream.agent()).filter(|entry| entry.is_current(stream)) else {
+        if !self.heard(stream) {
             return Err(Fault::Replaced);
-        };
+        }
+        let entry = self.agents.find(stream.agent()).expect("heard above");
         let (epoch, seq) = (batch.epoch, batch.seq);
         if epoch > entry.live_epoch {
-            go_live(entry, epoch);
+            entry.go_live(epoch);
         }
         let mark = entry.marks.get(&epoch).copied().unwrap_or(0);
         let is_known = seq <= mark;
@@ -290,17 +237,6 @@ fn is_needed_again(entry: &mut AgentEntry, epoch: u64, seq: u64, mark: u64, at: 
         lane.cell.read().lane.seq()
     });
     held < mark && seq > held
-}
-
-/// Only this epoch is judged from here on. Its shapes are learnt anew, since the
-/// engine is told of layouts by the live epoch alone.
-fn go_live(entry: &mut AgentEntry, epoch: u64) {
-    if entry.live_epoch != epoch {
-        entry.live_epoch = epoch;
-        if let Some(lane) = entry.lanes.get_mut(&epoch) {
-            lane.shapes.clear();
-        }
-    }
 }
 
 fn fault_of(error: LaneError) -> Fault {
@@ -430,12 +366,14 @@ mod tests {
     use crate::store::memory::MemoryStore;
     use crate::telemetry::Telemetry;
     use signalbox_proto::clock::ManualClock;
+    use signalbox_proto::samples::Hello;
+    use signalbox_proto::units::Millis;
 
     const AT: UnixMillis = UnixMillis(1_700_000_000_000);
 
     fn hello(epochs: &[u64]) -> (Hello, Arc<StreamOut>) {
         let agent = AgentId::parse("web1").unwrap();
-        let stream = Arc::new(StreamOut::new(agent.clone()));
+        let stream = Arc::new(StreamOut::new(agent.clone(), None));
         let (epochs, checks) = (epochs.to_vec(), Vec::new());
         let (boot_id, version, labels) = ("boot".to_owned(), "1".to_owned(), Labels::default());
         (Hello { agent, boot_id, version, labels, capabilities: Vec::new(), epochs, wall: AT, checks }, stream)
@@ -467,7 +405,8 @@ mod tests {
         let live = |taker: &mut Taker<'_>| taker.agents.iter().next().unwrap().live_epoch;
         let connect = |taker: &mut Taker<'_>, epochs: &[u64]| {
             let (hello, stream) = hello(epochs);
-            taker.admit(&hello, &stream).unwrap();
+            let reply = oneshot::channel().0;
+            taker.connect(Newcomer { hello, stream: Arc::clone(&stream), reply, since: AT });
             stream
         };
         connect(&mut taker, &[9000]);

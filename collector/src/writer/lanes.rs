@@ -98,7 +98,7 @@ impl Writer {
 
     /// Asks every agent to wait: free space is under the floor.
     pub fn throttle_all(&self, reason: &str) {
-        for stream in self.agents.iter().filter_map(|entry| entry.stream.as_ref()) {
+        for stream in self.agents.iter().filter_map(|entry| entry.standing.as_ref()).map(|standing| &standing.stream) {
             stream.throttle(Throttle { pause: PAUSE, reason: reason.to_owned() });
         }
     }
@@ -111,7 +111,7 @@ impl Writer {
         drop(index);
         let (mut n_streams, mut lane_bytes, mut open_samples) = (0u32, 0u64, 0u64);
         for entry in self.agents.iter() {
-            n_streams += u32::from(entry.stream.is_some());
+            n_streams += u32::from(entry.standing.is_some());
             for lane in entry.lanes.values() {
                 let state = lane.cell.read();
                 lane_bytes += state.lane.memory().0;

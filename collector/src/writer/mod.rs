@@ -22,6 +22,9 @@ mod deeds;
 pub mod inbox;
 pub mod intake;
 mod lanes;
+mod newcomer;
+#[cfg(test)]
+mod newcomer_tests;
 mod records;
 mod refusal;
 pub(crate) mod restore;
@@ -160,7 +163,8 @@ impl Writer {
         let rows = rows.into_iter().filter_map(|row| Some((row.table, row.key, row.value?)));
         let engine = Engine::restore(rows)
             .map_err(|why| StoreError::Failed { what: "restore the engine".to_owned(), why: why.to_string() })?;
-        let (access, chain_fault) = restore::access(&**shared.store(), audit_key)?;
+        let (mut access, chain_fault) = restore::access(&**shared.store(), audit_key)?;
+        access.begin(at);
         deeds::state_fault(&shared, chain_fault.as_ref());
         shared.publish_access(access.view());
         Ok(Writer {
@@ -241,6 +245,7 @@ impl Writer {
         let mut out = Intake { commit: std::mem::take(&mut self.housekeeping), deeds, ..Intake::default() };
         let started = std::mem::take(&mut self.must_start) || turn.started;
         if started {
+            self.agents.were_not_heard(at);
             out.event(at, Event::CollectorStarted);
         }
         let paused = self.is_paused;
@@ -257,6 +262,9 @@ impl Writer {
         }
         while let Some(sealed) = self.sealer.done() {
             sealed.into_commit(taker.agents, &mut taker.out);
+        }
+        if turn.tick {
+            taker.let_in();
         }
         let mut out = taker.out;
         if turn.tick {

@@ -31,8 +31,8 @@ impl Writer {
         self.shared.set_problem(Problem::StoreFull, Some(text.to_owned()));
         let fault = Fault::Refused(text.to_owned());
         for entry in self.agents.iter_mut() {
-            if let Some(stream) = entry.stream.take() {
-                stream.end(fault.clone());
+            if let Some(standing) = entry.standing.take() {
+                standing.stream.end(fault.clone());
             }
         }
         // Dropped replies tell those who wait that nothing was done.

@@ -6,7 +6,6 @@ use super::inbox::{Inbox, Message};
 use super::records::{self, Records};
 use crate::shared::Shared;
 use crate::store::{Commit, Family, Store, StoreError};
-use signalbox_access::limits::AUDIT_LINES_MAX;
 use signalbox_access::{AccessAct, AuditKey, Caller};
 use signalbox_proto::units::{Bytes, Millis, UnixMillis};
 use signalbox_tsdb::keys::Chunk;
@@ -32,7 +31,13 @@ pub struct Sweep {
 ///
 /// # Errors
 /// [`StoreError`] when the store cannot be read.
-pub(crate) fn sweep(store: &dyn Store, now: UnixMillis, limits: Limits, key: &AuditKey) -> Result<Sweep, StoreError> {
+pub(crate) fn sweep(
+    store: &dyn Store,
+    now: UnixMillis,
+    limits: Limits,
+    key: &AuditKey,
+    audit_lines: u64,
+) -> Result<Sweep, StoreError> {
     let mut stored = Vec::new();
     let mut visit = |key: &[u8], value: &[u8]| {
         if let Some(key) = Chunk::decode(key) {
@@ -45,7 +50,7 @@ pub(crate) fn sweep(store: &dyn Store, now: UnixMillis, limits: Limits, key: &Au
     let mut chunks = plan.delete;
     chunks.truncate(DELETED_MAX);
     let records = records::find(store, now, now - limits.age)?;
-    let audit = audit_bound::find(store, key, AUDIT_LINES_MAX)?;
+    let audit = audit_bound::find(store, key, audit_lines)?;
     Ok(Sweep { chunks, records, audit, n_too_much: plan.n_too_much })
 }
 
@@ -72,12 +77,13 @@ impl Sweep {
 }
 
 /// Sweeps on a blocking thread and hands the result to the writer.
-pub(crate) async fn run(shared: Arc<Shared>, inbox: Inbox, limits: Limits) {
+pub(crate) async fn run(shared: Arc<Shared>, inbox: Inbox, limits: Limits, audit_lines: u64) {
     loop {
         tokio::time::sleep(SWEEP_EVERY.std()).await;
         let (store, now) = (Arc::clone(shared.store()), shared.now());
         let access = shared.access();
-        let swept = tokio::task::spawn_blocking(move || sweep(&*store, now, limits, access.audit_key())).await;
+        let swept =
+            tokio::task::spawn_blocking(move || sweep(&*store, now, limits, access.audit_key(), audit_lines)).await;
         match swept {
             Ok(Ok(sweep)) if sweep.is_empty() => {}
             Ok(Ok(sweep)) => {
@@ -119,7 +125,7 @@ mod tests {
         commit.put(Family::Chunks, chunk(30).encode(), [0; 10]);
         store.commit(&commit).unwrap();
         let limits = Limits { age: Millis(100), size: Bytes(u64::MAX) };
-        let sweep = sweep(&store, UnixMillis(130), limits, &AuditKey::default()).unwrap();
+        let sweep = sweep(&store, UnixMillis(130), limits, &AuditKey::default(), 1).unwrap();
         assert_eq!(sweep.chunks, [chunk(29)]);
     }
 }

@@ -6,6 +6,7 @@
 use signalbox_proto::names::AgentId;
 use signalbox_proto::units::Millis;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -48,16 +49,18 @@ pub struct Pending {
 #[derive(Debug)]
 pub struct StreamOut {
     agent: AgentId,
+    address: Option<IpAddr>,
     pending: Mutex<Pending>,
     is_faulty: std::sync::atomic::AtomicBool,
     notify: Notify,
 }
 
 impl StreamOut {
-    /// The stream of an agent.
-    pub fn new(agent: AgentId) -> StreamOut {
+    /// The stream of an agent at this address; none: on this host.
+    pub fn new(agent: AgentId, address: Option<IpAddr>) -> StreamOut {
         StreamOut {
             agent,
+            address,
             pending: Mutex::default(),
             is_faulty: std::sync::atomic::AtomicBool::new(false),
             notify: Notify::new(),
@@ -67,6 +70,16 @@ impl StreamOut {
     /// Whose it is.
     pub fn agent(&self) -> &AgentId {
         &self.agent
+    }
+
+    /// Where its connection comes from; none: from this host.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.address
+    }
+
+    /// The same for people.
+    pub fn place(&self) -> String {
+        self.address.map_or_else(|| "this host".to_owned(), |address| address.to_string())
     }
 
     fn lock(&self) -> MutexGuard<'_, Pending> {

@@ -37,17 +37,17 @@ rules:
     summary: busy
 "#;
 
-struct Rig {
+pub(super) struct Rig {
     clock: Arc<ManualClock>,
     store: Arc<MemoryStore>,
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     writer: Writer,
     _notices: mpsc::Receiver<Notice>,
-    at: UnixMillis,
+    pub(super) at: UnixMillis,
 }
 
 impl Rig {
-    fn new() -> Rig {
+    pub(super) fn new() -> Rig {
         let mut rig = Rig::over(Arc::default(), START);
         rig.put_rules(RULES);
         rig
@@ -78,21 +78,21 @@ impl Rig {
         self.turn(Vec::new());
     }
 
-    fn turn(&mut self, messages: Vec<Message>) -> Outcome {
+    pub(super) fn turn(&mut self, messages: Vec<Message>) -> Outcome {
         self.turn_of(messages, false)
     }
 
-    fn turn_of(&mut self, messages: Vec<Message>, started: bool) -> Outcome {
+    pub(super) fn turn_of(&mut self, messages: Vec<Message>, started: bool) -> Outcome {
         let messages = messages.into_iter().map(Queued::bare).collect();
         self.writer.step(Turn { at: self.at, started, tick: true, messages }).unwrap()
     }
 
-    fn pass(&mut self, ms: i64) {
+    pub(super) fn pass(&mut self, ms: i64) {
         self.at = self.at.shifted(ms);
         self.clock.advance(Millis(ms.unsigned_abs()));
     }
 
-    fn board(&self) -> Board {
+    pub(super) fn board(&self) -> Board {
         self.writer.engine.board(self.at)
     }
 
@@ -115,24 +115,33 @@ impl Rig {
     }
 }
 
-struct TestAgent {
+pub(super) struct TestAgent {
     id: AgentId,
-    boot_id: String,
+    pub(super) boot_id: String,
+    pub(super) address: Option<std::net::IpAddr>,
     epoch: u64,
     seq: u64,
     encoder: Encoder,
-    stream: Arc<StreamOut>,
+    pub(super) stream: Arc<StreamOut>,
 }
 
 impl TestAgent {
-    fn new(name: &str) -> TestAgent {
+    pub(super) fn new(name: &str) -> TestAgent {
         let id = AgentId::parse(name).unwrap();
-        let stream = Arc::new(StreamOut::new(id.clone()));
-        TestAgent { id, boot_id: "boot".to_owned(), epoch: 1, seq: 0, encoder: Encoder::default(), stream }
+        let stream = Arc::new(StreamOut::new(id.clone(), None));
+        TestAgent {
+            id,
+            boot_id: "boot".to_owned(),
+            address: None,
+            epoch: 1,
+            seq: 0,
+            encoder: Encoder::default(),
+            stream,
+        }
     }
 
-    fn hello(&mut self, at: UnixMillis) -> (Message, oneshot::Receiver<Result<inbox::Marks, String>>) {
-        self.stream = Arc::new(StreamOut::new(self.id.clone()));
+    pub(super) fn hello(&mut self, at: UnixMillis) -> (Message, oneshot::Receiver<Result<inbox::Marks, String>>) {
+        self.stream = Arc::new(StreamOut::new(self.id.clone(), self.address));
         let (reply, marks) = oneshot::channel();
         let hello = Hello {
             agent: self.id.clone(),
@@ -173,7 +182,7 @@ impl TestAgent {
         }
     }
 
-    fn message(&mut self, at: UnixMillis, loads: &[f64]) -> Message {
+    pub(super) fn message(&mut self, at: UnixMillis, loads: &[f64]) -> Message {
         let batch = self.batch(at, loads);
         Message::Batch { stream: Arc::clone(&self.stream), batch }
     }
@@ -184,7 +193,7 @@ impl TestAgent {
 }
 
 /// A rig with one connected agent.
-fn connected() -> (Rig, TestAgent) {
+pub(super) fn connected() -> (Rig, TestAgent) {
     let (mut rig, mut agent) = (Rig::new(), TestAgent::new("web1"));
     let (hello, mut marks) = agent.hello(rig.at);
     rig.turn(vec![hello]);

@@ -418,6 +418,10 @@ pub struct CaRoot {
     pub not_after: UnixMillis,
     /// True: it issues. False: it is still, or already, trusted.
     pub issues: bool,
+    /// An old root is trusted until then, or until `ca drop`; none: as long as it is good.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "api", schema(value_type = Option<i64>))]
+    pub dropped: Option<UnixMillis>,
 }
 
 /// `GET /doctor`: what the collector finds out about itself.

@@ -61,7 +61,7 @@ impl Work<'_> {
         new: &KeyFingerprint,
         not_after: UnixMillis,
     ) -> Answer {
-        check_end(self.at, not_after, CERTIFICATE_LIFE)?;
+        check_end(self.event.at, not_after, CERTIFICATE_LIFE)?;
         let Some(row) = self.tables.keys.get(old).filter(|row| row.agent == *agent) else {
             return refused(Refusal::KeyUnknown, "no agent of this name has this key");
         };

@@ -115,9 +115,18 @@ impl Work<'_> {
         done(format!("API token {id} revoked"))
     }
 
+    /// Those of the user's tools.
     pub(crate) fn revoke_tokens_of(&mut self, user: &str) -> usize {
-        let own = self.tables.api_tokens.iter();
-        let own = own.filter(|(_, row)| row.user.as_deref() == Some(user) && !row.revoked);
+        self.revoke_tokens_if(|row| row.user.as_deref() == Some(user))
+    }
+
+    /// Those of services that the user made: nobody else answers for them.
+    pub(crate) fn revoke_tokens_made_by(&mut self, user: &str) -> usize {
+        self.revoke_tokens_if(|row| row.user.is_none() && row.created_by == user)
+    }
+
+    fn revoke_tokens_if(&mut self, goes: impl Fn(&ApiTokenRow) -> bool) -> usize {
+        let own = self.tables.api_tokens.iter().filter(|(_, row)| goes(row) && !row.revoked);
         let keys: Vec<_> = own.map(|(key, _)| *key).collect();
         for key in &keys {
             if let Some(row) = self.tables.api_tokens.get_mut(key) {

@@ -73,8 +73,20 @@ impl Work<'_> {
 
     /// Counts a use down and binds the key, or says why not. A caller who does not
     /// know the secret learns nothing, not even whether there is such a token.
+    /// Those that the user made let nobody in any more.
+    pub(crate) fn revoke_join_tokens_made_by(&mut self, user: &str) -> usize {
+        let made = self.tables.join_tokens.iter().filter(|(_, row)| row.created_by == user && !row.revoked);
+        let ids: Vec<_> = made.map(|(id, _)| id.clone()).collect();
+        for id in &ids {
+            if let Some(row) = self.tables.join_tokens.get_mut(id) {
+                row.revoked = true;
+            }
+        }
+        ids.len()
+    }
+
     pub(crate) fn enrol(&mut self, enrolment: &Enrolment) -> Answer {
-        check_end(self.at, enrolment.not_after, CERTIFICATE_LIFE)?;
+        check_end(self.event.at, enrolment.not_after, CERTIFICATE_LIFE)?;
         let Some(token) = self.tables.join_tokens.get(&enrolment.token) else {
             return refused(Refusal::NotAccepted, "there is no such join token");
         };

@@ -88,7 +88,7 @@ impl Work<'_> {
     }
 
     pub(crate) fn issue(&mut self, key: &KeyFingerprint, not_after: signalbox_proto::units::UnixMillis) -> Answer {
-        check_end(self.at, not_after, CERTIFICATE_LIFE)?;
+        check_end(self.event.at, not_after, CERTIFICATE_LIFE)?;
         let is_approved = |row: &&PendingRow| row.state == PendingState::Approved && self.at < row.expires;
         let Some(row) = self.tables.pending.get(key).filter(is_approved) else {
             return refused(Refusal::NotAccepted, "no approved request has this key");

@@ -61,9 +61,13 @@ impl Work<'_> {
         self.user_mut(user)?.disabled = true;
         let n_sessions = self.end_sessions_of(user, None);
         let n_tokens = self.revoke_tokens_of(user);
+        // Nobody answers for what they made any more.
+        let n_made = self.revoke_tokens_made_by(user) + self.revoke_join_tokens_made_by(user);
         self.tables.login_links.remove_if(|_, link| link.user == user);
         self.before = "enabled".to_owned();
-        self.after = format!("disabled; {n_sessions} sessions and {n_tokens} tokens ended");
+        self.after = format!(
+            "disabled; {n_sessions} sessions, {n_tokens} own tokens and {n_made} that they made for services and hosts ended"
+        );
         done(format!("user {user} disabled"))
     }
 

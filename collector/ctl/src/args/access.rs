@@ -157,8 +157,10 @@ pub enum AuditAct {
 pub enum CaAct {
     /// Its certificates, PEM on standard output
     Show,
-    /// Begin with a new root; the old one is trusted until every agent has renewed
+    /// Begin with a new root; the old one is trusted for 90 days, or until `ca drop`
     Rotate,
+    /// Trust the old root of a rotation no more; agents that have not renewed since must join anew
+    Drop,
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {

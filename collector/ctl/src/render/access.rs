@@ -202,7 +202,9 @@ pub fn ca(look: &Look, ca: &CaReport) -> String {
     let mut out = format!("installation {}, certificate authority {whose}\n", clean(&ca.installation));
     for root in &ca.roots {
         let state = if root.issues { "issues" } else { "is trusted" };
-        out.push_str(&format!("root {} {state} until {}\n", clean(&root.pin), dated(look.now, root.not_after)));
+        let until = dated(look.now, root.dropped.unwrap_or(root.not_after));
+        let then = if root.dropped.is_some() { ", then dropped (sooner: signalbox ca drop)" } else { "" };
+        out.push_str(&format!("root {} {state} until {until}{then}\n", clean(&root.pin)));
     }
     let names = clean(&ca.server_names.join(", ")).into_owned();
     out.push_str(&format!("the collector's certificate is good until {}", dated(look.now, ca.server_not_after)));

@@ -136,6 +136,11 @@ impl Client {
         self.send(Method::POST, &["ca", "rotate"], NOTHING).await
     }
 
+    /// `POST /ca/drop`.
+    pub async fn drop_ca(&self) -> Result<Done> {
+        self.send(Method::POST, &["ca", "drop"], NOTHING).await
+    }
+
     /// `GET /doctor`.
     pub async fn self_report(&self) -> Result<SelfReport> {
         self.get(&["doctor"], &[]).await

@@ -268,6 +268,7 @@ impl Session<'_> {
                 }
                 self.emit(&answer, |_, ca| crate::text::clean_lines(&ca.pem).join("\n") + "\n")
             }
+            CaAct::Drop => self.done(&self.ask("dropping the old root", self.client.drop_ca()).await?),
             CaAct::Rotate => self.done(&self.ask("rotating", self.client.rotate_ca()).await?),
         }
     }

@@ -8,16 +8,18 @@ use crate::http::auth::Who;
 use crate::http::error::Failure;
 use crate::http::extract::{Body, Empty, Params, Segments};
 use crate::http::secret::{self, Fresh};
+use crate::tls::{Tls, TlsError};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use signalbox_access::event::{NewJoinToken as TokenToMake, Record};
-use signalbox_access::{AccessAct, Granted, IpNet, KeyFingerprint};
+use signalbox_access::{AccessAct, Caller, Granted, IpNet, KeyFingerprint};
 use signalbox_proto::api::{
     self, AgentIdentity, ApiError, CaReport, Done, JoinToken, Made, NewJoinToken, PendingAgent,
 };
 use signalbox_proto::join::{self, Fingerprint};
 use signalbox_proto::names::{AgentId, Labels};
+use std::sync::Arc;
 
 /// Join tokens, the newest first, without their secrets.
 #[utoipa::path(get, path = "/api/signalbox/v1/join-tokens", params(NoParams), responses(
@@ -188,31 +190,50 @@ pub(crate) async fn ca(State(app): State<App>, Params(_): Params<NoParams>) -> J
     (status = 409, description = "the root is the site's, or a rotation is under way", body = ApiError),
 ))]
 pub(crate) async fn rotate_ca(State(app): State<App>, Who(caller): Who, _: Empty) -> Result<Json<Done>, Failure> {
-    let tls = &app.door.settings.tls;
+    let pin = turn_ca(&app, &caller, "rotate ca", Tls::rotate_ca).await?;
+    let done = format!("a new root issues ({pin}); the old one is trusted for 90 days, or until signalbox ca drop");
+    Ok(Json(Done { done, id: None }))
+}
+
+/// The old root of a rotation is trusted no more; agents that know it alone must join anew.
+#[utoipa::path(post, path = "/api/signalbox/v1/ca/drop", responses(
+    (status = 200, description = "one root is left", body = Done),
+    (status = 403, description = "your role does not allow this", body = ApiError),
+    (status = 409, description = "there is no old root", body = ApiError),
+))]
+pub(crate) async fn drop_ca(State(app): State<App>, Who(caller): Who, _: Empty) -> Result<Json<Done>, Failure> {
+    let pin = turn_ca(&app, &caller, "drop old ca", Tls::drop_old_ca).await?;
+    let done = format!("the old root is dropped, {pin} stays; agents that know the old one alone must join anew");
+    Ok(Json(Done { done, id: None }))
+}
+
+/// Changes the roots; on record before it is done, and again with what came of it.
+/// Gives the pin of the root that signs then.
+async fn turn_ca(
+    app: &App,
+    caller: &Caller,
+    act: &str,
+    turn: fn(&Tls) -> Result<Fingerprint, TlsError>,
+) -> Result<String, Failure> {
+    let tls = Arc::clone(&app.door.settings.tls);
     let before = tls.pin().base64();
     let record = |result: &str, after: String| Record {
-        act: "rotate ca".to_owned(),
+        act: act.to_owned(),
         object: "ca".to_owned(),
         before: before.clone(),
         after,
         result: result.to_owned(),
     };
-    // On record before it is done, and again with what came of it.
-    app.record(&caller, record("begins", String::new())).await?;
-    let rotated = {
-        let tls = tls.clone();
-        tokio::task::spawn_blocking(move || tls.rotate_ca()).await
-    };
-    let rotated = rotated.map_err(|error| error.to_string()).and_then(|done| done.map_err(|error| error.to_string()));
-    match rotated {
+    app.record(caller, record("begins", String::new())).await?;
+    let turned = tokio::task::spawn_blocking(move || turn(&tls)).await;
+    let turned = turned.map_err(|error| error.to_string()).and_then(|done| done.map_err(|error| error.to_string()));
+    match turned {
         Ok(pin) => {
-            app.record(&caller, record("done", pin.base64())).await?;
-            let done =
-                format!("a new root issues ({}); the old one is trusted until agents have renewed", pin.base64());
-            Ok(Json(Done { done, id: None }))
+            app.record(caller, record("done", pin.base64())).await?;
+            Ok(pin.base64())
         }
         Err(error) => {
-            app.record(&caller, record(&error, String::new())).await?;
+            app.record(caller, record(&error, String::new())).await?;
             Err(Failure::new(StatusCode::CONFLICT, error, "signalbox ca show shows where it stands"))
         }
     }

@@ -9,6 +9,7 @@ use crate::http::extract::{Body, Empty, Params};
 use crate::http::password::weakness;
 use crate::http::peer::Peer;
 use crate::http::secret::{self, Fresh, Prefix};
+use crate::http::throttle::Tried;
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -80,7 +81,7 @@ pub(crate) async fn verify(app: &App, peer: &Peer, name: &str, password: String)
     let (address, now) = (peer.throttle_key(), app.door.settings.clock.mono());
     let nobody = Caller::new(Principal::nobody(), peer.to_string());
     let denial = |why: &str| Denial { act: "log in".to_owned(), object: format!("user:{name}"), why: why.to_owned() };
-    if let Err(wait) = app.door.throttle.begin(name, &address, now) {
+    if let Err(wait) = app.door.throttle.begin(Tried::User(name), &address, now) {
         metrics::counter!("signalbox_http_logins_throttled_total").increment(1);
         app.denied(&nobody, denial("too many logins failed"));
         return Err(Failure::too_soon("too many logins failed", wait, "wait, or use a login link"));
@@ -92,7 +93,7 @@ pub(crate) async fn verify(app: &App, peer: &Peer, name: &str, password: String)
     let is_right = is_right.map_err(broken)?;
     match kept {
         Some(kept) if is_right && !is_disabled => {
-            app.door.throttle.succeeded(name, &address);
+            app.door.throttle.succeeded(Tried::User(name), &address, now);
             Ok(kept)
         }
         _ => {

@@ -6,12 +6,12 @@ use crate::telemetry::Telemetry;
 use crate::writer::inbox::{Outbox, inbox};
 use bytes::Bytes;
 use signalbox_access::AccessAct;
+use signalbox_access::rate::{Crowd, Rate};
 use signalbox_proto::clock::ManualClock;
 use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::units::Millis;
 use std::collections::VecDeque;
 use std::convert::Infallible;
-use std::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
@@ -62,7 +62,9 @@ impl Rig {
         let handle = Handle::new(Arc::clone(&shared), inbox.clone(), mpsc::channel(1).0);
         let peer = Peer::new(Who::Local { uid: 0 }, None);
         let limits = Limits::default();
-        let session = Session { shared: Arc::clone(&shared), handle, inbox, limits, peer, answers: out };
+        let rate = Rate::new(limits.hellos_per_minute, Millis::from_mins(1));
+        let hellos = Arc::new(Mutex::new(Buckets::new(rate, 1, Crowd::Shares)));
+        let session = Session { shared: Arc::clone(&shared), handle, inbox, limits, hellos, peer, answers: out };
         let session = tokio::spawn(session.run(stream, stopping));
         Rig { shared, said, frames, outbox, answers, session, _stop: stop }
     }

@@ -1,10 +1,12 @@
 //! First start, restart, the site's authority, rotation and its interruptions.
 
+use super::super::ca::AGENT_LIFE;
 use super::super::testing::{Installation, NOW, TestAgent, agent, request};
 use super::super::{Settings, Tls};
 use super::*;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::{ServerName, UnixTime};
+use signalbox_access::limits::RENEW_AFTER_END;
 use signalbox_proto::clock::{Clock, ManualClock};
 use signalbox_proto::join::Fingerprint;
 use signalbox_proto::units::Millis;
@@ -121,7 +123,10 @@ fn agents_of_every_age_trust_the_collector_through_a_rotation() {
         assert!(is_shown, "{pin}");
     }
     assert_eq!(first.again().pin(), pin, "a restart goes on with the rotation");
-    first.clock.advance(Millis(2 * AGENT_LIFE.0 - 1));
+    let dropped = first.tls.report().roots[1].dropped.unwrap();
+    let kept = dropped.since(first.clock.wall());
+    assert!(kept.0.abs_diff(RENEW_AFTER_END.0) <= 1000, "certificates count in seconds: {kept}");
+    first.clock.advance(Millis(kept.0 - 1));
     first.tls.look_after().unwrap();
     assert_eq!(first.tls.report().roots.len(), 2);
     first.clock.advance(Millis(1));
@@ -129,6 +134,19 @@ fn agents_of_every_age_trust_the_collector_through_a_rotation() {
     let report = first.tls.report();
     assert_eq!((report.roots.len(), report.roots[0].pin.clone()), (1, pin.base64()));
     assert!(trusts(&first, old, "localhost").is_err());
+    assert_eq!(first.again().pin(), pin);
+}
+
+#[test]
+fn the_old_root_can_be_dropped_sooner_and_only_once() {
+    let first = Installation::new();
+    let old = first.tls.authority().roots();
+    assert!(first.tls.drop_old_ca().unwrap_err().to_string().contains("no old root"));
+    let pin = first.tls.rotate_ca().unwrap();
+    assert_eq!(first.tls.drop_old_ca().unwrap(), pin);
+    assert_eq!((first.tls.report().roots.len(), first.tls.report().roots[0].dropped), (1, None));
+    assert!(trusts(&first, old, "localhost").is_err());
+    assert!(first.tls.drop_old_ca().is_err());
     assert_eq!(first.again().pin(), pin);
 }
 

@@ -177,8 +177,8 @@ fn ended(collector: &Collector, tcp: &Client) -> Result<Vec<Caller>> {
     let disabled = session(collector, "s-disabled", "admin")?;
     admin.post("/users/s-disabled/disable", &serde_json::json!({}))?;
     let left = session(collector, "s-left", "admin")?;
-    let json = "content-type: application/json";
-    tcp.clone().with(&left).send("POST", "/api/signalbox/v1/logout", &[json], "{}")?;
+    let headers = ["content-type: application/json", "sec-fetch-site: same-origin"];
+    tcp.clone().with(&left).send("POST", "/api/signalbox/v1/logout", &headers, "{}")?;
     std::thread::sleep(Duration::from_millis(1500));
     Ok(vec![
         nobody("a revoked token", tcp.clone().with_token(&revoked.secret)),
@@ -191,8 +191,15 @@ fn ended(collector: &Collector, tcp: &Client) -> Result<Vec<Caller>> {
 impl Caller {
     /// Asks, and gives the status.
     pub(super) fn ask(&self, method: &str, probe: &Probe) -> Result<u16> {
-        let headers: &[&str] = if probe.body.is_empty() { &[] } else { &["content-type: application/json"] };
-        Ok(self.client.send(method, &probe.path, headers, &probe.body)?.status)
+        let mut headers = Vec::new();
+        if !probe.body.is_empty() {
+            headers.push("content-type: application/json");
+        }
+        // As a page of ours asks: what a cookie changes must say from where it comes.
+        if probe.path.starts_with("/api/") && self.is != Is::Foreign {
+            headers.push("sec-fetch-site: same-origin");
+        }
+        Ok(self.client.send(method, &probe.path, &headers, &probe.body)?.status)
     }
 
     /// What this caller must be answered.

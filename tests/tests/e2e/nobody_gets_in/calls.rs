@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use e2e::process::Collector;
 use e2e::tls::{self, Forge, Identity};
 use rcgen::{Issuer, KeyPair};
+use signalbox_collector::http::{Kind, routes};
 use signalbox_proto::api::NewJoinToken;
 use signalbox_proto::wire::v1;
 use signalbox_proto::wire::v1::enrol_service_client::EnrolServiceClient;
@@ -318,4 +319,47 @@ fn who_does_not_speak_tls_is_not_answered() -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// An agent's certificate is worth as much to operators' routes as none.
+#[test]
+fn an_agents_certificate_opens_nothing_on_the_operators_port() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let collector = Collector::start_with(folder.path(), &[], "tls: {http: true}")?;
+    let ca = collector.ca_pem()?;
+    let made = collector.join_token(&token(1, "1h", &[]))?;
+    block_on(async {
+        let channel = tls::channel(collector.grpc, &ca, None).await?;
+        let good = tls::join(channel, &made.secret, "good", now().0).await?;
+        let mut n_asked = 0;
+        for route in routes().iter().filter(|route| route.access.to_string() != "open") {
+            let path = route.path.replace(['{', '}'], "x");
+            let wanted = match route.kind {
+                Kind::Page if route.method == "GET" => "303",
+                // A form that does not prove that it is ours.
+                Kind::Page => "403",
+                Kind::Api | Kind::Plain => "401",
+            };
+            let got = status_as(&collector, &ca, &good, &format!("{} {path}", route.method)).await?;
+            ensure!(got == wanted, "{} {path}: {got}, not {wanted}", route.method);
+            n_asked += 1;
+        }
+        ensure!(n_asked >= 40, "{n_asked} routes");
+        Ok(())
+    })
+}
+
+/// The status of one request over HTTPS with this identity.
+async fn status_as(collector: &Collector, ca: &str, identity: &Identity, request: &str) -> Result<String> {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut config = tls::client_config(ca, Some(identity))?;
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let mut stream = tls::stream(collector.http, config).await?;
+    let head = format!("{request} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    stream.write_all(head.as_bytes()).await?;
+    let mut answer = Vec::new();
+    // A peer that closes without a word of TLS has answered all the same.
+    let _end = stream.read_to_end(&mut answer).await;
+    let text = String::from_utf8_lossy(&answer).into_owned();
+    Ok(text.split(' ').nth(1).unwrap_or_default().to_owned())
 }

@@ -172,6 +172,7 @@ fn letting_in(key: &str, scene: &Scene) -> Result<Probes<'static>> {
         }
         "POST /agents/{id}/revoke" => act("/agents/web1/revoke".to_owned(), "/agents/none/revoke", "{}", 404),
         "POST /ca/rotate" => act("/ca/rotate".to_owned(), "/ca/rotate", r#"{"no":1}"#, 400),
+        "POST /ca/drop" => act("/ca/drop".to_owned(), "/ca/drop", r#"{"no":1}"#, 400),
         "POST /login" => {
             act("/login".to_owned(), "/login", r#"{"name":"victim","password":"not this one at all"}"#, 401)
         }
