@@ -88,6 +88,15 @@ impl Labels {
         Labels::sorted(before.chain([(name, value)]).chain(after))
     }
 
+    /// The same number for the same labels, in every run: FNV-1a, its bits then spread (Vigna 2015).
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        let mut hash = self.0.iter().fold(0xcbf2_9ce4_8422_2325, fnv);
+        hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        hash ^ (hash >> 31)
+    }
+
     /// Appends the labels whose name passes to `key`: equal bytes, equal labels.
     pub(crate) fn write_kept(&self, key: &mut Vec<u8>, keep: impl Fn(&str) -> bool) {
         let mut pairs = self.iter();

@@ -7,7 +7,7 @@
 //!                                        Select: columns of samples, one series at a time
 //! ```
 //!
-//! - [`seam`]: what the evaluator asks of a store. [`memory`] is a store for tests.
+//! - [`query`]: the way in. [`seam`]: what the evaluator asks of a store. [`memory`] is a store for tests.
 //! - [`budget`], [`limits`]: what a query may use; how it is ended early.
 //! - [`labels`], [`value`], [`annotations`], [`error`]: the words of questions and answers.
 //!
@@ -18,8 +18,21 @@
 pub mod annotations;
 pub mod budget;
 pub mod error;
+mod eval;
+mod functions;
+mod grid;
 pub mod labels;
 pub mod limits;
 pub mod memory;
+mod plan;
+pub mod query;
 pub mod seam;
 pub mod value;
+
+pub use budget::{Budget, Stop};
+pub use error::Error;
+pub use labels::Labels;
+pub use limits::Options;
+pub use query::Query;
+pub use seam::{Column, Select, Selected, Wanted};
+pub use value::{Answer, Value};

@@ -18,6 +18,12 @@ pub const TOKENS_MAX: usize = 8192;
 pub const DEPTH_MAX: usize = 128;
 /// Longest range, offset or step in a query: 1000 years of 365 days, which no arithmetic here overflows.
 pub const SPAN_MAX: Millis = Millis::from_secs(1000 * 365 * 86_400);
+/// Latest instant and earliest, milliseconds from 1970: about 30,000 years. Sums with spans stay far from overflow.
+pub const TIME_MAX_MS: i64 = 1_000_000_000_000_000;
+/// Regular expressions in one query; each is bounded in size on its own.
+pub const PATTERNS_MAX: usize = 64;
+/// Compiled size of a regular expression of `label_replace`, bytes.
+pub const REPLACE_PATTERN_MAX_BYTES: usize = 1024 * 1024;
 /// Annotations of one kind that are kept; the rest is counted.
 pub const ANNOTATIONS_MAX: usize = 20;
 /// How far back an instant selector looks for a sample.
