@@ -104,7 +104,7 @@ impl Query {
 
 /// Times far beyond any calendar are refused, so that no sum of times overflows.
 fn check_time(time: UnixMillis) -> Result<(), Error> {
-    if time.0.abs() > TIME_MAX_MS {
+    if time.0.unsigned_abs() > TIME_MAX_MS.unsigned_abs() {
         return Err(Error::BadData(format!("invalid parameter \"time\": {} ms is out of bounds", time.0)));
     }
     Ok(())

@@ -33,12 +33,7 @@ impl Evaluator<'_> {
         })
     }
 
-    fn latest(
-        &self,
-        selector: &Selector,
-        grid: &Grid,
-        each: &mut EachColumn<'_>,
-    ) -> Result<(), Error> {
+    fn latest(&self, selector: &Selector, grid: &Grid, each: &mut EachColumn<'_>) -> Result<(), Error> {
         let ends = grid.shifted(selector.shift.offset_ms, self.resolve(selector.shift.at));
         let lookback_ms = self.options.lookback.0 as i64;
         let mut frames = Frames::new(ends, lookback_ms);
