@@ -85,7 +85,7 @@ impl Evaluator<'_> {
     /// A range selector or subquery as it is.
     fn matrix(&self, range: &Range, grid: &Grid) -> Result<Value, Error> {
         let mut series = Vec::new();
-        self.samples(range, grid, "", &mut |labels, times, values, frames| {
+        self.samples(range, grid, None, &mut |labels, times, values, frames| {
             let (lo, hi) = frames.bounds(0);
             if lo < hi {
                 self.budget.take((hi - lo) * POINT_BYTES + labels.bytes())?;

@@ -33,7 +33,8 @@ impl Matching {
 struct OneSide<'a> {
     rows: Rows<'a>,
     groups: HashMap<Vec<u8>, Group>,
-    /// The first group with two series at a step, by step: an error once the other side has anything there.
+    /// Two series of one group, by the step at which both have a value: an
+    /// error once the other side has anything there.
     twins: HashMap<usize, (usize, usize)>,
 }
 
@@ -41,6 +42,8 @@ struct OneSide<'a> {
 struct Group {
     /// Places of its series.
     members: Vec<usize>,
+    /// Which of them has the value of each step, once there are two.
+    owners: Vec<Option<usize>>,
     /// Steps at which the other side has had a result, for one-to-one.
     taken: Vec<bool>,
 }
@@ -116,10 +119,17 @@ impl Evaluator<'_> {
                 Some(group) => group,
                 None => side.groups.entry(key.clone()).or_default(),
             };
-            for other in &group.members {
-                let pairs = side.rows.list[*other].values.iter().zip(row.values.iter());
-                for (step, _) in pairs.enumerate().filter(|(_, (a, b))| !is_absent(**a) && !is_absent(**b)) {
-                    side.twins.entry(step).or_insert((*other, place));
+            if let [only] = group.members[..] {
+                group.owners = side.rows.list[only].values.iter().map(|v| (!is_absent(*v)).then_some(only)).collect();
+            }
+            if !group.members.is_empty() {
+                for (step, owner) in group.owners.iter_mut().enumerate().filter(|(n, _)| !is_absent(row.values[*n])) {
+                    match owner {
+                        Some(other) => {
+                            side.twins.entry(step).or_insert((*other, place));
+                        }
+                        None => *owner = Some(place),
+                    }
                 }
             }
             group.members.push(place);

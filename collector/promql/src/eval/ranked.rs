@@ -31,13 +31,12 @@ impl Evaluator<'_> {
             groups.entry(key.clone()).or_default().push(held);
         }
         for (key, members) in groups {
-            self.budget.check()?;
             match &aggregate.function {
                 Aggregation::Quantile(_) => {
-                    let mut values = quantiles(&members, &parameter);
+                    let mut values = self.quantiles(&members, &parameter)?;
                     sink(Row { labels: &Labels::from_key(&key), values: &mut values })?;
                 }
-                function => hand_on_chosen(function, &members, &parameter, sink)?,
+                function => self.hand_on_chosen(function, &members, &parameter, sink)?,
             }
         }
         Ok(())
@@ -70,6 +69,46 @@ impl Evaluator<'_> {
             }
         }
         Ok(())
+    }
+
+    fn quantiles(&self, members: &[&Held], q: &[f64]) -> Result<Vec<f64>, Error> {
+        let mut sorted = Vec::with_capacity(members.len());
+        let mut quantiles = Vec::with_capacity(q.len());
+        for (step, q) in q.iter().enumerate() {
+            self.budget.check()?;
+            sorted.clear();
+            sorted.extend(members.iter().map(|held| held.values[step]).filter(|value| !is_absent(*value)));
+            quantiles.push(if sorted.is_empty() { ABSENT } else { quantile(*q, &mut sorted) });
+        }
+        Ok(quantiles)
+    }
+
+    /// Hands on the members of a group with the values of the steps at which they
+    /// were chosen; at an instant, in the order of the choice.
+    fn hand_on_chosen(
+        &self,
+        function: &Aggregation,
+        members: &[&Held],
+        parameter: &[f64],
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Error> {
+        let mut chosen: Vec<Vec<f64>> = vec![Vec::new(); members.len()];
+        let mut order: Vec<usize> = Vec::new();
+        let mut present = Vec::with_capacity(members.len());
+        for (step, parameter) in parameter.iter().enumerate() {
+            self.budget.check()?;
+            present.clear();
+            present.extend((0..members.len()).filter(|at| !is_absent(members[*at].values[step])));
+            choose(function, *parameter, members, step, &mut present);
+            for at in &present {
+                if chosen[*at].is_empty() {
+                    chosen[*at].resize(members[*at].values.len(), ABSENT);
+                    order.push(*at);
+                }
+                chosen[*at][step] = members[*at].values[step];
+            }
+        }
+        order.into_iter().try_for_each(|at| sink(Row { labels: &members[at].labels, values: &mut chosen[at] }))
     }
 
     /// `count_values`: how many series have each value, under a label that holds it.
@@ -113,44 +152,6 @@ impl Evaluator<'_> {
         self.budget.give_back(bytes);
         handed_on
     }
-}
-
-fn quantiles(members: &[&Held], q: &[f64]) -> Vec<f64> {
-    let mut sorted = Vec::with_capacity(members.len());
-    q.iter()
-        .enumerate()
-        .map(|(step, q)| {
-            sorted.clear();
-            sorted.extend(members.iter().map(|held| held.values[step]).filter(|value| !is_absent(*value)));
-            if sorted.is_empty() { ABSENT } else { quantile(*q, &mut sorted) }
-        })
-        .collect()
-}
-
-/// Hands on the members of a group with the values of the steps at which they
-/// were chosen; at an instant, in the order of the choice.
-fn hand_on_chosen(
-    function: &Aggregation,
-    members: &[&Held],
-    parameter: &[f64],
-    sink: &mut Sink<'_>,
-) -> Result<(), Error> {
-    let mut chosen: Vec<Vec<f64>> = vec![Vec::new(); members.len()];
-    let mut order: Vec<usize> = Vec::new();
-    let mut present = Vec::with_capacity(members.len());
-    for (step, parameter) in parameter.iter().enumerate() {
-        present.clear();
-        present.extend((0..members.len()).filter(|at| !is_absent(members[*at].values[step])));
-        choose(function, *parameter, members, step, &mut present);
-        for at in &present {
-            if chosen[*at].is_empty() {
-                chosen[*at].resize(members[*at].values.len(), ABSENT);
-                order.push(*at);
-            }
-            chosen[*at][step] = members[*at].values[step];
-        }
-    }
-    order.into_iter().try_for_each(|at| sink(Row { labels: &members[at].labels, values: &mut chosen[at] }))
 }
 
 /// Leaves the chosen ones of the members that have a value at a step.

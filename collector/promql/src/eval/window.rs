@@ -37,9 +37,16 @@ impl Evaluator<'_> {
         let mut values = vec![ABSENT; grid.n];
         // Without its name a series may be the twin of another, unless all had one name.
         let mut seen = (!function.keeps_name() && !range.has_one_name()).then(HashSet::new);
-        self.samples(range, grid, function.name(), &mut |labels, times, samples, frames| {
-            let mut input =
-                Windowed { times, values: samples, frames, steps: *grid, args: &args, scratch: &mut scratch };
+        self.samples(range, grid, Some(function.name()), &mut |labels, times, samples, frames| {
+            let mut input = Windowed {
+                times,
+                values: samples,
+                frames,
+                steps: *grid,
+                args: &args,
+                scratch: &mut scratch,
+                budget: self.budget,
+            };
             function.apply(&mut input, &mut values)?;
             if !has_any(&values) {
                 return Ok(());
@@ -78,7 +85,7 @@ impl Evaluator<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<(), Error> {
         let mut values = vec![1.0; grid.n];
-        self.samples(range, grid, "absent_over_time", &mut |_, _, _, frames| {
+        self.samples(range, grid, Some("absent_over_time"), &mut |_, _, _, frames| {
             for (value, _) in values.iter_mut().zip(frames.all()).filter(|(_, (lo, hi))| lo < hi) {
                 *value = ABSENT;
             }
@@ -92,7 +99,7 @@ impl Evaluator<'_> {
         &self,
         range: &Range,
         grid: &Grid,
-        function: &str,
+        function: Option<&str>,
         each: &mut EachSeries<'_>,
     ) -> Result<(), Error> {
         match &range.source {
@@ -110,16 +117,12 @@ impl Evaluator<'_> {
         selector: &Selector,
         range_ms: i64,
         grid: &Grid,
-        function: &str,
+        function: Option<&str>,
         each: &mut EachSeries<'_>,
     ) -> Result<(), Error> {
         let ends = grid.shifted(selector.shift.offset_ms, self.resolve(selector.shift.at));
         let mut frames = Frames::new(ends, range_ms);
-        let hints = Hints {
-            step: Millis(ends.step.unsigned_abs()),
-            range: Millis(range_ms.unsigned_abs()),
-            function: Some(function),
-        };
+        let hints = Hints { step: Millis(ends.step.unsigned_abs()), range: Millis(range_ms.unsigned_abs()), function };
         let (mut kept_times, mut kept_values) = (Vec::new(), Vec::new());
         self.columns(selector, &ends, range_ms, hints, &mut |column| {
             let (mut times, mut values) = (column.times, column.values);

@@ -1,5 +1,6 @@
 //! The `…_over_time` family: one number for the samples of a window.
 
+use crate::error::Error;
 use crate::functions::quantile::quantile;
 use crate::functions::sliding::fold;
 use crate::functions::sum::{Mean, Sum, Variance};
@@ -56,7 +57,10 @@ impl OverTime {
     }
 
     /// Fills `out`, one value per step.
-    pub(crate) fn apply(self, input: &mut Windowed<'_>, out: &mut [f64]) {
+    ///
+    /// # Errors
+    /// When the query is told to end.
+    pub(crate) fn apply(self, input: &mut Windowed<'_>, out: &mut [f64]) -> Result<(), Error> {
         match self {
             OverTime::Sum => {
                 slide(input, out, |value| Sum { sum: value, lost: 0.0 }, Sum::join, |sum, _| sum.total());
@@ -70,21 +74,22 @@ impl OverTime {
             OverTime::Last => of_bounds(input, out, |_, hi| input.values[hi - 1]),
             OverTime::TsOfFirst => of_bounds(input, out, |lo, _| seconds(input.times[lo])),
             OverTime::TsOfLast => of_bounds(input, out, |_, hi| seconds(input.times[hi - 1])),
-            OverTime::TsOfMax => input.each(out, 1, |w| Some(time_of(&w, |value, best| value >= best))),
-            OverTime::TsOfMin => input.each(out, 1, |w| Some(time_of(&w, |value, best| value <= best))),
-            OverTime::Stdvar => input.each(out, 1, |w| Some(variance(w.values))),
-            OverTime::Stddev => input.each(out, 1, |w| Some(variance(w.values).sqrt())),
+            OverTime::TsOfMax => input.each(out, 1, |w| Some(time_of(&w, |value, best| value >= best)))?,
+            OverTime::TsOfMin => input.each(out, 1, |w| Some(time_of(&w, |value, best| value <= best)))?,
+            OverTime::Stdvar => input.each(out, 1, |w| Some(variance(w.values)))?,
+            OverTime::Stddev => input.each(out, 1, |w| Some(variance(w.values).sqrt()))?,
             OverTime::Quantile => {
                 let mut sorted = std::mem::take(input.scratch);
-                input.each(out, 1, |w| Some(quantile(w.arg(0), refill(&mut sorted, w.values))));
+                input.each(out, 1, |w| Some(quantile(w.arg(0), refill(&mut sorted, w.values))))?;
                 *input.scratch = sorted;
             }
             OverTime::Mad => {
                 let mut sorted = std::mem::take(input.scratch);
-                input.each(out, 1, |w| Some(median_deviation(refill(&mut sorted, w.values))));
+                input.each(out, 1, |w| Some(median_deviation(refill(&mut sorted, w.values))))?;
                 *input.scratch = sorted;
             }
         }
+        Ok(())
     }
 }
 

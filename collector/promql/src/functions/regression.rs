@@ -62,6 +62,5 @@ pub(crate) fn smooth(input: &mut Windowed<'_>, out: &mut [f64]) -> Result<(), Er
             (before, smoothed) = (smoothed, next);
         }
         Some(smoothed)
-    });
-    Ok(())
+    })
 }

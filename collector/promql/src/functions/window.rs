@@ -4,6 +4,7 @@
 //! share theirs: [`Frames`] keeps the bounds (and what the rate family derives
 //! from them) and finds out with one comparison of memory that they still hold.
 
+use crate::budget::Budget;
 use crate::error::Error;
 use crate::functions::over_time::OverTime;
 use crate::functions::rate::{self, RateFrame, RateKind};
@@ -80,19 +81,19 @@ impl WindowFunction {
     pub(crate) fn apply(self, input: &mut Windowed<'_>, out: &mut [f64]) -> Result<(), Error> {
         match self {
             WindowFunction::Rate(kind) => rate::extrapolated(input, kind, out),
-            WindowFunction::Irate => input.each(out, 2, |w| rate::instant(w, true)),
-            WindowFunction::Idelta => input.each(out, 2, |w| rate::instant(w, false)),
+            WindowFunction::Irate => input.each(out, 2, |w| rate::instant(w, true))?,
+            WindowFunction::Idelta => input.each(out, 2, |w| rate::instant(w, false))?,
             WindowFunction::Changes => rate::changes(input, out),
             WindowFunction::Resets => rate::resets(input, out),
             WindowFunction::Deriv => {
-                input.each(out, 2, |w| Some(regression::linear(w.times, w.values, w.times[0]).slope));
+                input.each(out, 2, |w| Some(regression::linear(w.times, w.values, w.times[0]).slope))?;
             }
             WindowFunction::PredictLinear => input.each(out, 2, |w| {
                 let line = regression::linear(w.times, w.values, w.step_time);
                 Some(line.slope * w.arg(0) + line.intercept)
-            }),
+            })?,
             WindowFunction::DoubleExponentialSmoothing => regression::smooth(input, out)?,
-            WindowFunction::OverTime(function) => function.apply(input, out),
+            WindowFunction::OverTime(function) => function.apply(input, out)?,
         }
         Ok(())
     }
@@ -109,6 +110,7 @@ pub(crate) struct Windowed<'a> {
     pub args: &'a [Vec<f64>],
     /// Room to sort in.
     pub scratch: &'a mut Vec<f64>,
+    pub budget: &'a Budget<'a>,
 }
 
 /// One window of a series; never empty.
@@ -130,7 +132,16 @@ impl Window<'_> {
 
 impl Windowed<'_> {
     /// Calls `of` for every window of at least `n_min` samples.
-    pub(crate) fn each(&self, out: &mut [f64], n_min: usize, mut of: impl FnMut(Window<'_>) -> Option<f64>) {
+    ///
+    /// # Errors
+    /// When the query is told to end: one series may have more work than many.
+    pub(crate) fn each(
+        &self,
+        out: &mut [f64],
+        n_min: usize,
+        mut of: impl FnMut(Window<'_>) -> Option<f64>,
+    ) -> Result<(), Error> {
+        let mut n_seen = 0;
         for (step, out) in out.iter_mut().enumerate() {
             let (lo, hi) = self.frames.bounds(step);
             *out = ABSENT;
@@ -139,9 +150,18 @@ impl Windowed<'_> {
                 let window = Window { times, values, step_time: self.steps.at(step), step, args: self.args };
                 *out = of(window).unwrap_or(ABSENT);
             }
+            n_seen += hi - lo;
+            if n_seen >= CHECK_EVERY_SAMPLES {
+                n_seen = 0;
+                self.budget.check()?;
+            }
         }
+        Ok(())
     }
 }
+
+/// Samples that may be looked at between two questions whether to go on: about a millisecond's work.
+const CHECK_EVERY_SAMPLES: usize = 1 << 16;
 
 /// The windows `(end - range, end]` of every step, as bounds into a series' samples.
 #[derive(Debug)]
