@@ -16,7 +16,7 @@ use promql_parser::parser::{
 };
 use signalbox_proto::names::METRIC_NAME;
 use signalbox_proto::selector::{Matcher, Pattern, Test};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Checks a tree.
 ///
@@ -237,13 +237,15 @@ fn shift(offset: Option<Offset>, at: Option<AtModifier>) -> Result<Shift, Error>
         None => None,
         Some(AtModifier::Start) => Some(At::Start),
         Some(AtModifier::End) => Some(At::End),
-        Some(AtModifier::At(time)) => Some(At::Time(unix_ms(time)?)),
+        Some(time) => Some(At::Time(unix_ms(&time)?)),
     };
     Ok(Shift { offset_ms, at })
 }
 
-fn unix_ms(time: SystemTime) -> Result<i64, Error> {
-    let (span, sign) = match time.duration_since(SystemTime::UNIX_EPOCH) {
+/// Milliseconds since 1970 of an instant in the grammar's form.
+fn unix_ms(time: &AtModifier) -> Result<i64, Error> {
+    let AtModifier::At(instant) = time else { return Err(Error::parse("@ needs a timestamp")) };
+    let (span, sign) = match instant.duration_since(UNIX_EPOCH) {
         Ok(span) => (span, 1),
         Err(before) => (before.duration(), -1),
     };
