@@ -34,7 +34,7 @@ need_build_tools
 
 # Crates without RocksDB are tested in dev, with debug assertions; those that link
 # it, and the system tests, in release.
-pure=(-p signalbox-proto -p signalbox-access -p signalbox-engine -p signalbox-tsdb -p signalbox-ctl -p signalbox-agent)
+pure=(-p signalbox-proto -p signalbox-access -p signalbox-engine -p signalbox-tsdb -p signalbox-promql -p signalbox-ctl -p signalbox-agent)
 linked=(-p signalbox-collector -p e2e)
 passed=0 failed=0
 
