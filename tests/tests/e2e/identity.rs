@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use e2e::process::{Agent, Collector, wait_for};
 use e2e::speaker::Session;
 use e2e::tls::{self, Identity};
-use signalbox_proto::api::{CaReport, NewJoinToken};
+use signalbox_proto::api::{AgentIdentity, CaReport, NewJoinToken};
 use signalbox_proto::clock::{Clock, SystemClock};
 use signalbox_proto::units::{Millis, UnixMillis};
 use std::collections::BTreeMap;
@@ -143,6 +143,36 @@ fn the_authority_is_rotated_under_a_real_agent_without_a_lost_sample() -> Result
     let _late = Agent::join(&folder.path().join("late"), "late", collector.grpc, &token.secret)?;
     wait_for("the late agent", PATIENCE, || Ok(ticks(&collector, "late", began)?.first().copied()))?;
     ensure!(report.pem.contains(old_root.trim()), "the old root is still trusted");
+    Ok(())
+}
+
+#[test]
+fn a_real_agent_renews_at_half_of_its_certificates_life_with_a_new_key_and_loses_no_sample() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let collector = Collector::start_with(&folder.path().join("collector"), &[], "tls: {agent_certificate: 2m}")?;
+    let made = collector.join_token(&token(1))?;
+    let _agent = Agent::join(&folder.path().join("agent"), "renewing", collector.grpc, &made.secret)?;
+    let began = now();
+    let active = || -> Result<Vec<AgentIdentity>> {
+        let keys: Vec<AgentIdentity> = collector.client().get("/agents/keys")?;
+        Ok(keys.into_iter().filter(|key| key.agent == "renewing" && key.state == "active").collect())
+    };
+    let first = wait_for("the key that joined", PATIENCE, || Ok(active()?.pop()))?;
+    let left = first.not_after.since(began);
+    ensure!(left <= Millis::from_mins(2), "{left}");
+    let second = wait_for("a new key, alone", Duration::from_secs(100), || {
+        Ok(active()?.pop().filter(|key| key.fingerprint != first.fingerprint))
+    })?;
+    let at = now();
+    ensure!(at < first.not_after, "in time: {at:?}, {:?}", first.not_after);
+    ensure!(second.not_after.since(first.not_after) >= Millis(20_000), "{first:?} {second:?}");
+    // Past the end of the first certificate: what streams now does so by the second.
+    std::thread::sleep(first.not_after.since(at).std() + Duration::from_secs(5));
+    let times = ticks(&collector, "renewing", began)?;
+    ensure!(times.last().is_some_and(|last| now().0 - last < 4_000), "{times:?}");
+    for pair in times.windows(2) {
+        ensure!(pair[1] - pair[0] <= 2_500, "{} ms without a sample: {times:?}", pair[1] - pair[0]);
+    }
     Ok(())
 }
 
