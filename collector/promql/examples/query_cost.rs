@@ -1,5 +1,7 @@
 //! What queries cost apart from reading: a store that hands over prepared columns
-//! at once, an hour of 1,000 hosts at 15 s, 16 series each.
+//! at once, an hour of 1,000 hosts at 15 s, 16 series each. Times are of the CPU, so
+//! that other programs do not count; the query of nobody is the share of the store, which
+//! looks at every label set.
 //!
 //! `cargo run --release -p signalbox-promql --example query_cost`
 
@@ -72,8 +74,13 @@ impl Select for Fleet {
     }
 }
 
+/// What this process has computed so far.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
 /// Runs a query and gives each run's time.
-#[allow(clippy::disallowed_methods, reason = "an example that measures")]
 fn measure(fleet: &Fleet, text: &str, step: Millis) -> (Vec<Duration>, u64) {
     let options = Options::default();
     let query = Query::parse(text, &options).unwrap();
@@ -82,13 +89,13 @@ fn measure(fleet: &Fleet, text: &str, step: Millis) -> (Vec<Duration>, u64) {
     let mut n_samples = 0;
     for _ in 0..RUNS {
         let budget = Budget::new(&options, &|| None);
-        let start = std::time::Instant::now();
+        let start = cpu_time();
         let answer = if step == Millis::ZERO {
             query.instant(end, fleet, &budget)
         } else {
             query.range(UnixMillis(START + INTERVAL_MS), end, step, fleet, &budget)
         };
-        times.push(start.elapsed());
+        times.push(cpu_time() - start);
         black_box(answer.unwrap());
         n_samples = budget.n_samples();
     }
@@ -99,6 +106,7 @@ fn measure(fleet: &Fleet, text: &str, step: Millis) -> (Vec<Duration>, u64) {
 fn main() {
     let fleet = Fleet::new();
     let queries = [
+        ("node_cpu_seconds_total{host=\"nobody\"}", 15_000),
         ("sum by (mode) (rate(node_cpu_seconds_total[5m]))", 15_000),
         ("sum by (mode) (rate(node_cpu_seconds_total[5m]))", 60_000),
         ("sum by (mode) (node_cpu_seconds_total)", 15_000),

@@ -48,7 +48,17 @@ impl Labels {
 
     /// The value of a label.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().take_while(|(own, _)| *own <= name).find(|(own, _)| *own == name).map(|(_, value)| value)
+        let mut pairs = self.iter();
+        while !pairs.rest.is_empty() {
+            let own = pairs.bytes();
+            let value = pairs.bytes();
+            match own.cmp(name.as_bytes()) {
+                Ordering::Less => {}
+                Ordering::Equal => return Some(text(value)),
+                Ordering::Greater => return None,
+            }
+        }
+        None
     }
 
     /// The metric's name.
@@ -69,12 +79,12 @@ impl Labels {
     /// Without the metric's name; the same set when there is none.
     #[must_use]
     pub fn nameless(&self) -> Labels {
-        if self.metric().is_none() { self.clone() } else { self.keep(|name| name != METRIC_NAME) }
+        if self.metric().is_none() { self.clone() } else { self.keep(|name| name != METRIC_NAME.as_bytes()) }
     }
 
-    /// Only labels whose name passes.
+    /// Only labels whose name, as bytes, passes.
     #[must_use]
-    pub fn keep(&self, keep: impl Fn(&str) -> bool) -> Labels {
+    pub fn keep(&self, keep: impl Fn(&[u8]) -> bool) -> Labels {
         let mut bytes = Vec::with_capacity(self.0.len());
         self.write_kept(&mut bytes, keep);
         Labels(bytes.into())
@@ -98,11 +108,12 @@ impl Labels {
     }
 
     /// Appends the labels whose name passes to `key`: equal bytes, equal labels.
-    pub(crate) fn write_kept(&self, key: &mut Vec<u8>, keep: impl Fn(&str) -> bool) {
+    pub(crate) fn write_kept(&self, key: &mut Vec<u8>, keep: impl Fn(&[u8]) -> bool) {
         let mut pairs = self.iter();
-        loop {
+        while !pairs.rest.is_empty() {
             let before = pairs.rest;
-            let Some((name, _)) = pairs.next() else { return };
+            let name = pairs.bytes();
+            pairs.bytes();
             if keep(name) {
                 key.extend_from_slice(&before[..before.len() - pairs.rest.len()]);
             }
@@ -132,7 +143,9 @@ pub struct Pairs<'a> {
 }
 
 impl<'a> Pairs<'a> {
-    fn text(&mut self) -> &'a str {
+    /// The next name or value.
+    #[inline]
+    fn bytes(&mut self) -> &'a [u8] {
         let (mut len, mut shift) = (0usize, 0);
         while let Some((&byte, rest)) = self.rest.split_first() {
             self.rest = rest;
@@ -142,10 +155,14 @@ impl<'a> Pairs<'a> {
                 break;
             }
         }
-        let (text, rest) = self.rest.split_at(len);
+        let (bytes, rest) = self.rest.split_at(len);
         self.rest = rest;
-        std::str::from_utf8(text).expect("only str is ever written")
+        bytes
     }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("only str is ever written")
 }
 
 impl<'a> Iterator for Pairs<'a> {
@@ -155,8 +172,8 @@ impl<'a> Iterator for Pairs<'a> {
         if self.rest.is_empty() {
             return None;
         }
-        let name = self.text();
-        Some((name, self.text()))
+        let name = self.bytes();
+        Some((text(name), text(self.bytes())))
     }
 }
 
@@ -231,7 +248,7 @@ mod tests {
         let labels = Labels::new([("a", long.as_str()), ("b", "2")]);
         assert_eq!(labels.get("a"), Some(long.as_str()));
         let mut key = Vec::new();
-        labels.write_kept(&mut key, |name| name == "b");
+        labels.write_kept(&mut key, |name| name == b"b");
         assert_eq!(Labels::from_key(&key), Labels::new([("b", "2")]));
     }
 

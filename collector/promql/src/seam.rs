@@ -25,6 +25,12 @@ pub fn is_stale(value: f64) -> bool {
     value.to_bits() == STALE_BITS
 }
 
+/// True when there is such a marker. Looks at whole blocks, as vector instructions do.
+pub(crate) fn any_stale(values: &[f64]) -> bool {
+    const BLOCK: usize = 32;
+    values.chunks(BLOCK).any(|block| block.iter().fold(false, |any, value| any | is_stale(*value)))
+}
+
 /// Where samples come from.
 pub trait Select {
     /// Hands over every series that has samples in `(wanted.after, wanted.until]`

@@ -162,9 +162,17 @@ proptest! {
         }
     }
 
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
     #[test]
-    fn no_text_ends_the_process(text in "\\PC{0,60}") {
+    fn no_text_ends_the_process(text in "\\PC{0,60}", inside in "[\\\\\"'`a0xuUé{}1\\n]{0,12}") {
         let _ = Query::parse(&text, &experimental());
+        for quote in ['"', '\'', '`'] {
+            let _ = Query::parse(&format!("x{{a=~{quote}{inside}{quote}}}"), &experimental());
+        }
     }
 
     #[test]

@@ -18,9 +18,11 @@ impl Grouping {
         key.clear();
         match self {
             Grouping::By(names) if names.is_empty() => {}
-            Grouping::By(names) => labels.write_kept(key, |name| names.iter().any(|own| own == name)),
+            Grouping::By(names) => labels.write_kept(key, |name| names.iter().any(|own| own.as_bytes() == name)),
             Grouping::Without(names) => {
-                labels.write_kept(key, |name| name != METRIC_NAME && !names.iter().any(|own| own == name));
+                labels.write_kept(key, |name| {
+                    name != METRIC_NAME.as_bytes() && !names.iter().any(|own| own.as_bytes() == name)
+                });
             }
         }
     }
@@ -28,7 +30,7 @@ impl Grouping {
 
 /// The state of one group, one element per step.
 enum State {
-    Sum { sums: Vec<f64>, lost: Vec<f64>, there: Vec<bool> },
+    Sum { sums: Vec<f64>, lost: Vec<f64>, there: Vec<u64> },
     Avg(Vec<Mean>),
     Count(Vec<f64>),
     Best { values: Vec<f64>, better: fn(f64, f64) -> f64 },
@@ -43,7 +45,7 @@ impl State {
     fn new(fold: Fold, n: usize) -> State {
         match fold {
             // Minus zero is what nothing changes: -0 + x is x, for -0 too.
-            Fold::Sum => State::Sum { sums: vec![-0.0; n], lost: vec![0.0; n], there: vec![false; n] },
+            Fold::Sum => State::Sum { sums: vec![-0.0; n], lost: vec![0.0; n], there: vec![0; n] },
             Fold::Avg => State::Avg(vec![Mean::default(); n]),
             Fold::Count => State::Count(vec![0.0; n]),
             Fold::Min => State::Best { values: vec![ABSENT; n], better: smaller },
@@ -91,7 +93,8 @@ impl State {
         let if_some = |there: bool, value: f64| if there { value } else { ABSENT };
         match self {
             State::Sum { sums, lost, there } => {
-                let total = |((sum, lost), there)| if_some(there, if f64::is_infinite(sum) { sum } else { sum + lost });
+                let total =
+                    |((sum, lost), there)| if_some(there != 0, if f64::is_infinite(sum) { sum } else { sum + lost });
                 sums.into_iter().zip(lost).zip(there).map(total).collect()
             }
             State::Avg(means) => means.into_iter().map(|mean| if_some(mean.has_any(), mean.value())).collect(),
@@ -106,13 +109,13 @@ impl State {
 }
 
 /// Adds a row to compensated sums: no branch, so that it compiles to vector instructions.
-fn add_to_sums(sums: &mut [f64], lost: &mut [f64], there: &mut [bool], values: &[f64]) {
+fn add_to_sums(sums: &mut [f64], lost: &mut [f64], there: &mut [u64], values: &[f64]) {
     for (((sum, lost), there), value) in sums.iter_mut().zip(lost).zip(there).zip(values) {
         let present = !is_absent(*value);
         let (next, error) = two_sum(*sum, if present { *value } else { -0.0 });
         *sum = next;
         *lost += error;
-        *there |= present;
+        *there |= u64::from(present);
     }
 }
 

@@ -21,10 +21,11 @@ impl Matching {
     }
 
     /// Whether a label is part of what must be equal; the metric's name only when told so.
-    fn keeps(&self, name: &str) -> bool {
+    fn keeps(&self, name: &[u8]) -> bool {
+        let told = |names: &[String]| names.iter().any(|own| own.as_bytes() == name);
         match self {
-            Matching::On(names) => names.iter().any(|own| own == name),
-            Matching::Ignoring(names) => name != METRIC_NAME && !names.iter().any(|own| own == name),
+            Matching::On(names) => told(names),
+            Matching::Ignoring(names) => name != METRIC_NAME.as_bytes() && !told(names),
         }
     }
 }
@@ -192,11 +193,13 @@ impl Join {
     /// The labels of a result.
     fn labels(&self, many: &Labels, one: &Labels) -> Labels {
         // What passes a filter is still a reading of its metric.
-        let keeps_name = |name: &str| self.filter || name != METRIC_NAME;
+        let keeps_name = |name: &[u8]| self.filter || name != METRIC_NAME.as_bytes();
         match &self.card {
             Card::OneToOne => match &self.matching {
                 Matching::On(_) => many.keep(|name| keeps_name(name) && self.matching.keeps(name)),
-                Matching::Ignoring(names) => many.keep(|name| keeps_name(name) && !names.iter().any(|own| own == name)),
+                Matching::Ignoring(names) => {
+                    many.keep(|name| keeps_name(name) && !names.iter().any(|own| own.as_bytes() == name))
+                }
             },
             Card::ManyToOne(include) | Card::OneToMany(include) => {
                 let mut labels = many.keep(keeps_name);

@@ -50,7 +50,7 @@ impl Evaluator<'_> {
             let text = held.labels.get(LE).unwrap_or("");
             match parse_le(text).filter(|le| !le.is_nan()) {
                 Some(le) => {
-                    let labels = held.labels.keep(|name| name != LE && name != METRIC_NAME);
+                    let labels = held.labels.keep(|name| name != LE.as_bytes() && name != METRIC_NAME.as_bytes());
                     histograms.entry(labels).or_default().push((le, held));
                 }
                 None => self.warn(format!(

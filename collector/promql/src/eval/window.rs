@@ -10,7 +10,7 @@ use crate::grid::{ABSENT, Grid, Row, has_any, is_absent};
 use crate::labels::Labels;
 use crate::limits::SUBQUERY_STEPS_MAX;
 use crate::plan::{Range, RangeSource, Scalar, Selector, Vector};
-use crate::seam::{Hints, is_stale};
+use crate::seam::{Hints, any_stale};
 use signalbox_proto::units::Millis;
 use std::collections::HashSet;
 
@@ -126,7 +126,7 @@ impl Evaluator<'_> {
         let (mut kept_times, mut kept_values) = (Vec::new(), Vec::new());
         self.columns(selector, &ends, range_ms, hints, &mut |column| {
             let (mut times, mut values) = (column.times, column.values);
-            if values.iter().any(|value| is_stale(*value)) {
+            if any_stale(values) {
                 keep_present(times, values, &mut kept_times, &mut kept_values);
                 (times, values) = (&kept_times, &kept_values);
             }

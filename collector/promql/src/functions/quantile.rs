@@ -12,7 +12,7 @@ pub(crate) fn nan_first(a: f64, b: f64) -> Ordering {
     }
 }
 
-/// The `q`-quantile; sorts `values`. NaN of nothing or for a NaN `q`, -Inf below 0, +Inf above 1.
+/// The `q`-quantile; changes the order of `values`. NaN of nothing or for a NaN `q`, -Inf below 0, +Inf above 1.
 pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if values.is_empty() || q.is_nan() {
         return f64::NAN;
@@ -23,13 +23,12 @@ pub(crate) fn quantile(q: f64, values: &mut [f64]) -> f64 {
     if q > 1.0 {
         return f64::INFINITY;
     }
-    values.sort_unstable_by(|a, b| nan_first(*a, *b));
-    let n = values.len() as f64;
-    let rank = q * (n - 1.0);
-    let lower = rank.floor().max(0.0);
-    let upper = (lower + 1.0).min(n - 1.0);
+    let rank = q * (values.len() - 1) as f64;
     let weight = rank - rank.floor();
-    values[lower as usize] * (1.0 - weight) + values[upper as usize] * weight
+    // Only the two values around the rank need their place.
+    let (_, lower, above) = values.select_nth_unstable_by(rank.floor() as usize, |a, b| nan_first(*a, *b));
+    let upper = above.iter().copied().min_by(|a, b| nan_first(*a, *b)).unwrap_or(*lower);
+    *lower * (1.0 - weight) + upper * weight
 }
 
 /// The text of the warning when `q` is no quantile.

@@ -181,15 +181,20 @@ impl<'a> Guard<'a> {
     }
 
     fn string(&mut self, quote: char, before: Before) -> Result<(), Error> {
-        let mut escaped = false;
-        let end = self.rest[1..].find(|c| {
+        let (mut escaped, mut cut) = (false, false);
+        let end = self.rest[1..].find(|c: char| {
             let ends = c == quote && !escaped;
+            // The grammar's crate cuts a letter in two that is escaped and not ASCII.
+            cut |= escaped && !c.is_ascii();
             escaped = c == '\\' && !escaped && quote != '`';
             ends
         });
         let end = end.ok_or_else(|| Error::parse(format!("unterminated quoted string {quote}")))? + 2;
         let (literal, rest) = self.rest.split_at(end);
         self.rest = rest;
+        if cut {
+            return Err(Error::parse(format!("string {literal}: unknown escape sequence")));
+        }
         let text = unquote_string(literal).map_err(|why| Error::parse(format!("string {literal}: {why}")))?;
         if before == Before::Pattern {
             self.n_patterns += 1;

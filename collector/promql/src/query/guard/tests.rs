@@ -42,6 +42,16 @@ fn durations_that_the_grammar_cannot_hold_are_refused() {
 }
 
 #[test]
+fn escapes_of_what_is_no_escape_are_refused() {
+    for text in [r##"up{a="\é"}"##, r##"up{a='x\n\é'}"##, r##"up{a="\q"}"##] {
+        assert!(refused(text).contains("string"), "{text}");
+    }
+    for text in [r##"up{a="é\n"}"##, r##"up{a="\\é"}"##, r##"up{a=`\é`}"##] {
+        assert!(admit(text).is_ok(), "{text}");
+    }
+}
+
+#[test]
 fn regular_expressions_are_bounded_in_size_and_number() {
     assert!(refused(r#"{a=~"(x{1000}){1000}"}"#).contains("regular expression"));
     let many = format!("x{{{}}}", vec![r#"a=~"b""#; PATTERNS_MAX + 1].join(","));
