@@ -6,9 +6,7 @@
 
 use crate::shared::Shared;
 use crate::store::{Family, StoreError, after_prefix, each};
-use crate::writer::intake::HOST;
 use signalbox_proto::api::{QueryAnswer, SeriesPoints};
-use signalbox_proto::names::AgentId;
 use signalbox_proto::selector::Selector;
 use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::chunk::ChunkReader;
@@ -147,12 +145,11 @@ impl Reader<'_> {
     }
 
     fn by_agent(&self, ids: &[SeriesId]) -> BTreeMap<AgentNo, Vec<SeriesId>> {
-        let (index, catalogue) = (self.shared.index(), self.shared.catalogue());
+        let index = self.shared.index();
         let mut groups: BTreeMap<AgentNo, Vec<SeriesId>> = BTreeMap::new();
         for &id in ids {
-            let host = index.label(id, HOST).and_then(|host| AgentId::parse(host).ok());
-            if let Some(no) = host.and_then(|host| catalogue.numbers.get(&host).copied()) {
-                groups.entry(no).or_default().push(id);
+            if let Some(owner) = index.owner(id) {
+                groups.entry(owner).or_default().push(id);
             }
         }
         groups

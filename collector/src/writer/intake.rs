@@ -32,6 +32,10 @@ use tokio::sync::oneshot;
 /// The label that says whose a series is: always the agent's id.
 pub(crate) const HOST: &str = "host";
 
+/// Samples of a new series may be so much older than the batch that declares it. A
+/// chunk with older ones yet makes its row anew.
+const FIRST_MARGIN: Millis = Millis::from_mins(60);
+
 /// What a turn makes of its messages.
 #[derive(Debug, Default)]
 pub(crate) struct Intake {
@@ -153,7 +157,7 @@ impl Taker<'_> {
             }
         }
         open_lane(entry, epoch, self.shared)?;
-        let refs = map_series(entry, &batch, self.shared, &mut self.out.commit)?;
+        let refs = map_series(entry, &batch, self.shared, self.at, &mut self.out.commit)?;
         let record = Record {
             epoch,
             seq,
@@ -264,9 +268,10 @@ fn open_lane(entry: &mut AgentEntry, epoch: u64, shared: &Shared) -> Result<(), 
 /// Series of the batch in the store's ids; new ones get a dictionary row, or are
 /// refused at a limit while known ones go on.
 fn map_series(
-    entry: &mut AgentEntry,
+    entry: &AgentEntry,
     batch: &Batch,
     shared: &Shared,
+    at: UnixMillis,
     commit: &mut Commit,
 ) -> Result<Vec<(u32, StoredId)>, Fault> {
     if batch.series.is_empty() {
@@ -274,6 +279,7 @@ fn map_series(
     }
     let mut refs = Vec::with_capacity(batch.series.len());
     let mut index = shared.index_mut();
+    let (owner, first) = (entry.no, batch.wall.min(at) - FIRST_MARGIN);
     for series in &batch.series {
         let owned: Labels;
         let labels = if series.labels.get(HOST) == Some(entry.id.as_str()) {
@@ -282,18 +288,19 @@ fn map_series(
             owned = series.labels.with(&[(HOST, entry.id.as_str())]).map_err(|why| Fault::Invalid(why.to_string()))?;
             &owned
         };
-        let id = match index.get(labels) {
+        let id = match index.get(owner, labels) {
             Some(id) => id,
-            None if entry.n_series >= SERIES_PER_AGENT_MAX => refuse_series(shared, &entry.id, "agent"),
-            None => match index.get_or_insert(labels) {
+            None if index.n_of(owner) >= SERIES_PER_AGENT_MAX => refuse_series(shared, &entry.id, "agent"),
+            None => match index.get_or_insert(owner, labels, first) {
                 Ok((id, _)) => {
-                    entry.n_series += 1;
-                    commit.put(Family::Series, signalbox_tsdb::keys::series(id), dictionary::encode(labels));
+                    let row = dictionary::encode(owner, first, None, labels);
+                    commit.put(Family::Series, signalbox_tsdb::keys::series(id), row);
                     id
                 }
                 Err(_) => refuse_series(shared, &entry.id, "collector"),
             },
         };
+        index.heard(id, at);
         refs.push((series.series_ref, id));
     }
     Ok(refs)

@@ -51,7 +51,6 @@ use signalbox_access::{Access, AuditKey, Decision as AccessDecision, Fault};
 use signalbox_engine::decision::{Notice, Table};
 use signalbox_engine::engine::{Decision, Engine};
 use signalbox_engine::event::Event;
-use signalbox_proto::names::AgentId;
 use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::head::SealLimits;
 use std::collections::BTreeSet;
@@ -278,8 +277,8 @@ impl Writer {
         self.sieve.reset();
         let index = self.shared.index();
         for id in index.ids() {
-            let agent = index.label(id, intake::HOST).and_then(|host| AgentId::parse(host).ok());
-            let Some(agent) = agent else { continue };
+            let Some(agent) = index.owner(id).and_then(|no| self.agents.get(no)) else { continue };
+            let agent = agent.id.clone();
             announce(id, &index, &self.engine, &mut self.sieve, |series, labels| {
                 out.event(at, Event::SeriesKnown { agent: agent.clone(), series, labels });
                 out.announced.push(series);
