@@ -38,6 +38,13 @@ pub struct Row {
     pub labels: Labels,
 }
 
+impl Row {
+    /// The row's bytes; none when its owner is not known.
+    pub fn encode(&self) -> Option<Vec<u8>> {
+        Some(encode(self.owner?, self.first, self.last, &self.labels))
+    }
+}
+
 /// The row of a series.
 pub fn encode(owner: AgentNo, first: UnixMillis, last: Option<UnixMillis>, labels: &Labels) -> Vec<u8> {
     let mut row = format::begin(KIND, VERSION);

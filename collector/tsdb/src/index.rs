@@ -28,6 +28,7 @@ pub use labels::LabelSet;
 use crate::SeriesId;
 use crate::dictionary;
 use crate::keys::AgentNo;
+use crate::segment::Head;
 use hashbrown::HashTable;
 use postings::Postings;
 use roaring::RoaringBitmap;
@@ -90,6 +91,8 @@ pub struct SeriesIndex {
     n_by_owner: HashMap<AgentNo, u32>,
     postings: Postings,
     leaving: RoaringBitmap,
+    /// Here, so that who looks under one lock finds each series once.
+    segments: Vec<Head>,
 }
 
 impl Default for SeriesIndex {
@@ -111,6 +114,7 @@ impl SeriesIndex {
             n_by_owner: HashMap::new(),
             postings: Postings::default(),
             leaving: RoaringBitmap::new(),
+            segments: Vec::new(),
         }
     }
 
@@ -238,6 +242,20 @@ impl SeriesIndex {
     }
 }
 
+/// Segments of retired series.
+impl SeriesIndex {
+    /// What is known of them without reading.
+    pub fn segments(&self) -> &[Head] {
+        &self.segments
+    }
+
+    /// A commit wrote `new` and took the heads of `gone` out.
+    pub fn replace_segments(&mut self, gone: &[u64], new: Option<Head>) {
+        self.segments.retain(|head| !gone.contains(&head.segment));
+        self.segments.extend(new);
+    }
+}
+
 fn hash_of(hasher: &RandomState, entry: &Entry) -> u64 {
     hasher.hash_one((entry.owner, &*entry.pairs))
 }
@@ -274,11 +292,16 @@ impl SeriesIndex {
         Some(self.series.get(&id)?.owner)
     }
 
-    /// The dictionary row of a series, as it lives or as it is when it is retired.
-    pub fn row(&self, id: SeriesId, is_retired: bool) -> Option<Vec<u8>> {
+    /// The dictionary row of a series as it is once it is retired.
+    pub fn retired_row(&self, id: SeriesId) -> Option<dictionary::Row> {
+        let Entry { owner, first, last, .. } = *self.series.get(&id)?;
+        Some(dictionary::Row { owner: Some(owner), first, last: Some(last), labels: self.labels(id)? })
+    }
+
+    /// The bytes of its dictionary row while it lives.
+    pub fn row(&self, id: SeriesId) -> Option<Vec<u8>> {
         let entry = self.series.get(&id)?;
-        let last = is_retired.then_some(entry.last);
-        Some(dictionary::encode(entry.owner, entry.first, last, &self.labels(id)?))
+        Some(dictionary::encode(entry.owner, entry.first, None, &self.labels(id)?))
     }
 
     /// Ids that a selector means, ascending, at most `limit` of them. The second
@@ -325,19 +348,19 @@ impl SeriesIndex {
         is_earlier
     }
 
-    /// Series of which nothing was heard since `horizon`, with the instant of their
-    /// last word, at most `limit` of them.
-    pub fn quiet(&self, horizon: UnixMillis, limit: usize) -> Vec<(SeriesId, UnixMillis)> {
-        let is_quiet = |(id, entry): &(&SeriesId, &Entry)| entry.last < horizon && !self.leaving.contains(id.0);
-        let quiet = self.series.iter().filter(is_quiet).map(|(id, entry)| (*id, entry.last));
-        let mut quiet: Vec<_> = quiet.take(limit).collect();
+    /// Series of which nothing was heard since `horizon` and that `may_go` lets go,
+    /// ascending, at most `limit` of them.
+    pub fn quiet(
+        &self,
+        horizon: UnixMillis,
+        limit: usize,
+        mut may_go: impl FnMut(SeriesId, AgentNo) -> bool,
+    ) -> Vec<SeriesId> {
+        let is_quiet = |id: SeriesId, entry: &Entry| entry.last < horizon && !self.leaving.contains(id.0);
+        let quiet = self.series.iter().filter(|(id, entry)| is_quiet(**id, entry) && may_go(**id, entry.owner));
+        let mut quiet: Vec<_> = quiet.map(|(id, _)| *id).take(limit).collect();
         quiet.sort_unstable();
         quiet
-    }
-
-    /// When a series that lives was last heard of.
-    pub fn last(&self, id: SeriesId) -> Option<UnixMillis> {
-        Some(self.series.get(&id)?.last)
     }
 
     /// Oldest and newest instant that samples of a series may have.

@@ -7,6 +7,7 @@
 //! - [`head`]: the open chunk of one agent's epoch, kept as it came.
 //! - [`chunk`]: the sealed, compressed form of the same samples.
 //! - [`merge`]: one series' points from several chunks, each time once.
+//! - [`segment`]: retired series on disk.
 //! - [`retention`]: which chunks have to go.
 //! - [`keys`]: row keys, ordered for range scans.
 //! - [`mod@format`]: what all rows share: version, checksum, errors.
@@ -32,6 +33,7 @@ pub mod journal;
 pub mod keys;
 pub mod merge;
 pub mod retention;
+pub mod segment;
 
 #[cfg(test)]
 mod testing;

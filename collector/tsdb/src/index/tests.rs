@@ -75,12 +75,13 @@ fn what_is_not_heard_of_is_quiet_and_leaves_nothing_behind() {
     let (id, other) = (put(&mut index, &a).unwrap().0, put(&mut index, &b).unwrap().0);
     index.heard(other, UnixMillis(70));
     assert!(!index.sampled(id, UnixMillis(55), UnixMillis(60)));
-    assert_eq!(index.quiet(UnixMillis(61), 9), [(id, UnixMillis(60))]);
-    assert_eq!(index.quiet(UnixMillis(71), 1).len(), 1, "a limit cuts");
-    let row = dictionary::decode(&index.row(id, true).unwrap()).unwrap();
+    assert_eq!(index.quiet(UnixMillis(61), 9, |_, _| true), [id]);
+    assert_eq!(index.quiet(UnixMillis(71), 1, |_, _| true).len(), 1, "a limit cuts");
+    assert_eq!(index.quiet(UnixMillis(71), 9, |own, _| own != id), [other], "who may not go stays");
+    let row = index.retired_row(id).unwrap();
     assert_eq!((row.owner, row.first, row.last), (Some(AgentNo(1)), UnixMillis(50), Some(UnixMillis(60))));
     index.retire(id);
-    assert!(index.quiet(UnixMillis(61), 9).is_empty(), "it is on its way out");
+    assert!(index.quiet(UnixMillis(61), 9, |_, _| true).is_empty(), "it is on its way out");
     assert_eq!(index.labels(id), Some(a.clone()), "readers find it until the commit");
     assert_eq!(put(&mut index, &a), Ok((SeriesId(2), true)), "who speaks again is a new series");
     index.forget(id);
