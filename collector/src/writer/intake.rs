@@ -9,6 +9,7 @@ use super::deeds::Deed;
 use super::inbox::{Marks, Message, Queued};
 use super::newcomer::Newcomer;
 use super::restore;
+use super::segments::SegmentChange;
 use super::sieve::{ShapeWatch, Sieve};
 use super::stream::{Fault, StreamOut};
 use crate::handle::HandleError;
@@ -19,7 +20,7 @@ use signalbox_engine::event::{Command, Event, SampledTick, SeriesId, Stamped};
 use signalbox_proto::limits::SERIES_PER_AGENT_MAX;
 use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::samples::Batch;
-use signalbox_proto::units::UnixMillis;
+use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::head::{Lane, LaneError, TickView};
 use signalbox_tsdb::index::SeriesIndex;
 use signalbox_tsdb::journal::Record;
@@ -61,6 +62,8 @@ pub(crate) struct Intake {
     pub(crate) announced: Vec<SeriesId>,
     /// Chunks that this turn commits: then the lane's copy can go.
     pub(crate) sealed: Vec<(AgentNo, u64)>,
+    /// Segments of retired series that this turn's commit changes.
+    pub(crate) segments: Vec<SegmentChange>,
     /// Samples of kept series.
     pub(crate) n_samples: u64,
     /// Commit now, then end.
@@ -124,7 +127,8 @@ impl Taker<'_> {
                 self.out.has_rules = true;
                 self.out.event(at, Event::Rules(rules));
             }
-            Message::Sealed(sealed) => sealed.into_commit(self.agents, &mut self.out),
+            Message::Sealed(sealed) => sealed.into_commit(self.agents, &mut self.shared.index_mut(), &mut self.out),
+            Message::Segments(change) => change.into_commit(&self.shared.index(), &mut self.out),
             Message::Swept(sweep) => sweep.into_commit(&mut self.out.commit),
             Message::Stop => self.out.stop = true,
         }
@@ -297,7 +301,10 @@ fn map_series(
                     commit.put(Family::Series, signalbox_tsdb::keys::series(id), row);
                     id
                 }
-                Err(_) => refuse_series(shared, &entry.id, "collector"),
+                Err(why) => {
+                    tracing::debug!(%why, "a new series is refused");
+                    refuse_series(shared, &entry.id, "collector")
+                }
             },
         };
         index.heard(id, at);

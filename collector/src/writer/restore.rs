@@ -8,7 +8,7 @@
 use super::agents::{Agents, LaneEntry};
 use super::intake::HOST;
 use crate::shared::{Catalogue, LaneCell, Problem, Shared};
-use crate::store::{Family, Store, StoreError, each_of, keys};
+use crate::store::{Family, Store, StoreError, after_prefix, each_of, keys};
 use signalbox_access::{Access, AuditKey, AuditLine, Fault};
 use signalbox_engine::decision::Row;
 use signalbox_proto::names::AgentId;
@@ -18,6 +18,7 @@ use signalbox_tsdb::head::Lane;
 use signalbox_tsdb::index::SeriesIndex;
 use signalbox_tsdb::journal::Row as JournalRow;
 use signalbox_tsdb::keys::{AgentNo, Journal, parse_series};
+use signalbox_tsdb::segment::{self, Head};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -102,7 +103,32 @@ fn read_series(
         restored.unwrap_or_else(|why| damage.note(Family::Series, key, why));
         Ok(())
     })?;
+    read_segments(&mut index, damage)?;
     Ok(index)
+}
+
+/// Heads alone: what retired is read when somebody asks for it.
+fn read_segments(index: &mut SeriesIndex, damage: &mut Damage<'_>) -> Result<(), StoreError> {
+    let shared = damage.shared;
+    let store = &**shared.store();
+    for prefix in [segment::key::HEADS, segment::key::GONE] {
+        each_of(store, Family::Postings, prefix, |key, row| {
+            let number = segment::key::parse_segment(key);
+            shared.note_segment(number.unwrap_or(0));
+            match number.filter(|_| prefix == segment::key::HEADS).map(|number| Head::decode(number, row)) {
+                Some(Ok(head)) => index.replace_segments(&[], Some(head)),
+                Some(Err(why)) => damage.note(Family::Postings, key, why),
+                None => {}
+            }
+            Ok::<(), StoreError>(())
+        })?;
+    }
+    let end = after_prefix(segment::key::SERIES);
+    let last = store.last(Family::Postings, segment::key::SERIES, &end)?;
+    if let Some(id) = last.and_then(|(key, _)| segment::key::parse_series(&key)) {
+        index.mark_given(id);
+    }
+    Ok(())
 }
 
 /// Rows of the first version do not name an owner: there the label of the host does.

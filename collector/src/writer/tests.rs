@@ -1,5 +1,7 @@
 //! The writer, turn by turn, over the memory store.
 
+mod retire;
+
 use super::inbox::{Message, Queued};
 use super::seal::Sealer;
 use super::stream::{Fault, Pending, StreamOut};

@@ -40,7 +40,7 @@ mod testing;
 
 use signalbox_proto::units::UnixMillis;
 
-/// A series: dense from 0, the same for the life of the store.
+/// A series: given once in the life of a store, from 0 on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesId(pub u32);
 

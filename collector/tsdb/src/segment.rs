@@ -176,6 +176,9 @@ pub fn decode_list(row: &[u8]) -> Result<RoaringBitmap, FormatError> {
     RoaringBitmap::deserialize_from(bytes).map_err(|_| reader.malformed())
 }
 
+/// A row of a segment: (key, value).
+pub type Row = (Vec<u8>, Vec<u8>);
+
 /// A segment that is put together in memory.
 #[derive(Debug, Default)]
 pub struct Builder {
@@ -205,7 +208,7 @@ impl Builder {
     }
 
     /// Its head, and its rows: (key, value), the head's among them. None when empty.
-    pub fn build(self, segment: u64, level: u8) -> Option<(Head, Vec<(Vec<u8>, Vec<u8>)>)> {
+    pub fn build(self, segment: u64, level: u8) -> Option<(Head, Vec<Row>)> {
         let (first, last) = self.range?;
         let n_series = self.lists.get(&Default::default()).map_or(0, RoaringBitmap::len);
         let head = Head { segment, level, first, last, n_series };

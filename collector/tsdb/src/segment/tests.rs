@@ -24,8 +24,8 @@ impl Rows for Map {
     }
 
     fn each(&self, prefix: &[u8], visit: VisitRow<'_, FormatError>) -> Result<(), FormatError> {
-        let rows = self.0.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
-        rows.map(|(key, row)| visit(key, row)).collect()
+        let mut rows = self.0.range(prefix.to_vec()..).take_while(|(key, _)| key.starts_with(prefix));
+        rows.try_for_each(|(key, row)| visit(key, row))
     }
 }
 
@@ -110,7 +110,8 @@ proptest! {
     ) {
         let conditions: Vec<_> = matchers.iter().map(|(name, op, value)| format!("{name}{op}{value:?}")).collect();
         let Ok(selector) = Selector::parse(&format!("{{{}}}", conditions.join(","))) else { return Ok(()) };
-        let rows: Vec<_> = sets.iter().map(|(name, one, two)| row(series(name, &[("one", one), ("two", two)]), 1, 2)).collect();
+        let labels = |(name, one, two): &(String, String, String)| series(name, &[("one", one), ("two", two)]);
+        let rows: Vec<_> = sets.iter().map(|set| row(labels(set), 1, 2)).collect();
         let mut builders = [Builder::default(), Builder::default()];
         for (n, row) in (0..).zip(&rows) {
             builders[usize::from(n as usize >= split)].add(SeriesId(n), row);
