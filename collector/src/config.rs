@@ -124,10 +124,15 @@ struct RawRetention {
     max_bytes: Option<String>,
 }
 
+/// Well over the age at which an open chunk is sealed: a seal says when its series
+/// were last heard of.
+const QUIET_MIN: Millis = Millis::from_mins(30);
+
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawLimits {
     series: Option<u32>,
+    series_quiet: Option<String>,
     inbox: Option<String>,
     agents: RawAgents,
     operators: RawOperators,
@@ -176,6 +181,8 @@ pub struct Config {
     pub retention_max: Option<Bytes>,
     /// Series that the collector takes.
     pub series_max: u32,
+    /// A series of which nothing was heard for so long leaves memory.
+    pub series_quiet: Millis,
     /// Batches that wait for the writer, together.
     pub inbox_max: Bytes,
     /// tracing's filter: `info`, `debug`, `signalbox_collector=debug` …
@@ -248,6 +255,9 @@ impl Config {
             )?,
             retention_max: check.size("retention.max_bytes", max_bytes, 16)?,
             series_max: raw.limits.series.unwrap_or(signalbox_tsdb::index::SERIES_DEFAULT_MAX),
+            series_quiet: check
+                .span("limits.series_quiet", raw.limits.series_quiet.as_deref(), QUIET_MIN, Millis(u64::MAX))?
+                .unwrap_or(crate::writer::QUIET_DEFAULT),
             inbox_max: check.size("limits.inbox", raw.limits.inbox.as_deref(), 8)?.unwrap_or(Bytes::from_mib(64)),
             log_level: check.log_level(raw.log.level)?,
             log_format: raw.log.format,

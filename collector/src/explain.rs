@@ -7,6 +7,7 @@
 use crate::config::refusal;
 use crate::handle::HandleError;
 use crate::query::{QueryLimits, Reader};
+use crate::selection::select;
 use crate::shared::Shared;
 use crate::store::{Family, Store, StoreError, each_of, keys};
 use crate::writer::EXPLAINED;
@@ -32,6 +33,10 @@ use tokio::sync::OwnedSemaphorePermit;
 const SAMPLES: usize = 120;
 /// How far back they are looked for.
 const SAMPLES_SPAN: Millis = Millis::from_mins(60);
+
+/// How long before the instant a series may have had its last sample: what its rules
+/// made of its silence is proven too.
+const SERIES_SPAN: Millis = Millis::from_mins(30 * 24 * 60);
 
 /// Items that are named when several match.
 const CANDIDATES_MAX: usize = 10;
@@ -65,7 +70,7 @@ pub(crate) fn prove(shared: &Shared, item: &str, at: Option<UnixMillis>) -> Resu
     }
     let past = Past { store: &**shared.store(), at };
     let ruleset = past.rules()?;
-    let located = locate(shared, &ruleset, item)?;
+    let located = locate(shared, &ruleset, item, at)?;
     let rows = gather(&located, |table, key, extent| past.read(table, key, extent))?;
     let samples = samples(shared, &located, at)?;
     let facts = Facts { at, item: &located, ruleset, rows, samples: &samples };
@@ -84,26 +89,33 @@ fn store_error(error: impl ToString) -> HandleError {
 
 /// The series and rule of an item: by its whole id, whether the board shows it now
 /// or not, or by a part that only one item of the board has.
-fn locate(shared: &Shared, rules: &Ruleset, id: &str) -> Result<Located, HandleError> {
-    if let Some(located) = exact(shared, rules, id) {
+fn locate(shared: &Shared, rules: &Ruleset, id: &str, at: UnixMillis) -> Result<Located, HandleError> {
+    if let Some(located) = exact(shared, rules, id, at)? {
         return Ok(located);
     }
     let board = shared.board();
     let whole = &only_one(&board, id)?.id;
-    exact(shared, rules, whole)
+    exact(shared, rules, whole, at)?
         .ok_or_else(|| HandleError::NotFound(format!("the rules that were in force then had no item {whole:?}")))
 }
 
-/// The stored series that a rule makes this item of.
-fn exact(shared: &Shared, rules: &Ruleset, id: &str) -> Option<Located> {
-    readings(rules, id).into_iter().find_map(|(agent, rule)| {
-        let index = shared.index();
-        let (ids, _) = index.select(&rule.selector.narrowed(HOST, agent.as_str()), usize::MAX);
-        let mut series = ids.into_iter().filter_map(|series| Some((series, index.labels(series)?)));
-        let (series, labels) = series.find(|(_, labels)| item_id(&agent, rule, labels) == id)?;
-        let (labels, rule) = (Arc::new(labels), rule.id.clone());
-        Some(Located { agent, series: SeriesId(series.0), labels, rule })
-    })
+/// The stored series that a rule makes this item of, be it retired since.
+fn exact(shared: &Shared, rules: &Ruleset, id: &str, at: UnixMillis) -> Result<Option<Located>, HandleError> {
+    let range = (at - SERIES_SPAN, at.shifted(1));
+    for (agent, rule) in readings(rules, id) {
+        let selector = rule.selector.narrowed(HOST, agent.as_str());
+        for series in select(shared, selector.matchers(), range, usize::MAX).map_err(store_error)? {
+            let labels = series.labels.to_labels();
+            // Of several parts the last one: the series that spoke again.
+            if let (true, Some((_, part))) =
+                (item_id(&agent, rule, &labels) == id, series.parts.iter().max_by_key(|part| part.1))
+            {
+                let (labels, rule, series) = (Arc::new(labels), rule.id.clone(), SeriesId(part.0));
+                return Ok(Some(Located { agent, series, labels, rule }));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// The item whose id holds this text, or why there is not just one.

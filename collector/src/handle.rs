@@ -6,6 +6,7 @@
 //! blocking threads and never hold the writer up.
 
 use crate::explain::Sees;
+use crate::selection::{self, Listing, Selected};
 use crate::shared::Shared;
 use crate::writer::inbox::{Inbox, InboxError, Message};
 use signalbox_access::event::{Denial, Record};
@@ -14,7 +15,7 @@ use signalbox_engine::board::Board;
 use signalbox_engine::decision::Answer;
 use signalbox_engine::event::{Act, DeliveryOutcome};
 use signalbox_proto::api::{AuditEntry, AuditVerdict, Explanation, Finding, QueryAnswer, RulesReport};
-use signalbox_proto::selector::Selector;
+use signalbox_proto::selector::{Matcher, Selector};
 use signalbox_proto::units::UnixMillis;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -184,6 +185,45 @@ impl Handle {
         limits: QueryLimits,
     ) -> Result<QueryAnswer, QueryError> {
         crate::query::run(Arc::clone(&self.shared), selector, from, to, limits).await
+    }
+
+    /// Names of labels of series that may have samples in `[from, to)`.
+    ///
+    /// # Errors
+    /// [`QueryError::Busy`], or the store could not be read.
+    pub async fn label_names(&self, range: (UnixMillis, UnixMillis), limit: usize) -> Result<Listing, QueryError> {
+        let find = move |shared: &Shared| selection::label_names(shared, range, limit);
+        crate::query::aside(Arc::clone(&self.shared), find).await
+    }
+
+    /// Values of a label among the series that satisfy every condition and may have
+    /// samples in `[from, to)`.
+    ///
+    /// # Errors
+    /// [`QueryError::Busy`], or the store could not be read.
+    pub async fn label_values(
+        &self,
+        name: String,
+        matchers: Vec<Matcher>,
+        range: (UnixMillis, UnixMillis),
+        limit: usize,
+    ) -> Result<Listing, QueryError> {
+        let find = move |shared: &Shared| selection::label_values(shared, &name, &matchers, range, limit);
+        crate::query::aside(Arc::clone(&self.shared), find).await
+    }
+
+    /// Series that satisfy every condition and may have samples in `[from, to)`.
+    ///
+    /// # Errors
+    /// [`QueryError`]: over the limit, busy, or the store could not be read.
+    pub async fn series(
+        &self,
+        matchers: Vec<Matcher>,
+        range: (UnixMillis, UnixMillis),
+        limit: usize,
+    ) -> Result<Vec<Selected>, QueryError> {
+        let find = move |shared: &Shared| selection::select(shared, &matchers, range, limit);
+        crate::query::aside(Arc::clone(&self.shared), find).await
     }
 
     /// The proof of a verdict at an instant (none: now), from stored facts alone.

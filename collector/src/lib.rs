@@ -8,10 +8,12 @@
 //! - [`handle`]: what listeners and notifiers may ask of the running collector.
 //! - `net`: what both doors do with sockets.
 //! - [`query`], [`explain`](handle::Handle::explain): history, off the writer's thread.
+//! - [`selection`]: which series a selector means over a range.
 //! - [`http`]: the operators' door; [`notify`]: the way out to people.
 //! - [`telemetry`]: the collector's own numbers.
 //! - [`tls`]: keys, certificates and who passes a handshake.
 //! - `whole_file`: small files, written whole or not at all.
+//! - [`rig`]: the same without doors and clock, for measurements.
 //! - [`run`]: all of it put together.
 
 pub mod access;
@@ -24,7 +26,9 @@ mod net;
 pub mod notify;
 pub mod query;
 pub mod reload;
+pub mod rig;
 pub mod run;
+pub mod selection;
 mod shared;
 pub mod store;
 pub mod telemetry;

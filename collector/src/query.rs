@@ -4,16 +4,15 @@
 //! their lock and read without it, chunks are read from the store; lanes first, so
 //! that a chunk sealed in between is seen twice and never not at all.
 
+use crate::selection::{Selected, select};
 use crate::shared::Shared;
 use crate::store::{Family, StoreError, after_prefix, each};
-use crate::writer::intake::HOST;
 use signalbox_proto::api::{QueryAnswer, SeriesPoints};
-use signalbox_proto::names::AgentId;
 use signalbox_proto::selector::Selector;
 use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::chunk::ChunkReader;
 use signalbox_tsdb::keys::{AgentNo, Chunk};
-use signalbox_tsdb::merge::merge;
+use signalbox_tsdb::merge::{merge, order};
 use signalbox_tsdb::{Point, SeriesId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -81,13 +80,22 @@ pub(crate) async fn run(
     limits: QueryLimits,
 ) -> Result<QueryAnswer, QueryError> {
     let deadline = shared.clock().mono() + limits.timeout;
-    let permit = Arc::clone(shared.queries()).acquire_owned();
-    let permit = tokio::time::timeout(limits.timeout.std(), permit).await;
-    let permit = permit.map_err(|_| QueryError::Busy)?.map_err(|_| QueryError::Busy)?;
     metrics::counter!("signalbox_queries_total").increment(1);
+    let answer = move |shared: &Shared| answer(&Reader { shared, deadline, limits }, &selector, from, to);
+    aside(shared, answer).await
+}
+
+/// Reads on a blocking thread, a bounded number of them at a time.
+pub(crate) async fn aside<T: Send + 'static>(
+    shared: Arc<Shared>,
+    read: impl FnOnce(&Shared) -> Result<T, QueryError> + Send + 'static,
+) -> Result<T, QueryError> {
+    let permit = Arc::clone(shared.queries()).acquire_owned();
+    let permit = tokio::time::timeout(QueryLimits::default().timeout.std(), permit).await;
+    let permit = permit.map_err(|_| QueryError::Busy)?.map_err(|_| QueryError::Busy)?;
     let answer = tokio::task::spawn_blocking(move || {
         let _permit = permit;
-        answer(&Reader { shared: &shared, deadline, limits }, &selector, from, to)
+        read(&shared)
     });
     answer.await.map_err(|error| QueryError::Store(error.to_string()))?
 }
@@ -100,32 +108,38 @@ pub(crate) struct Reader<'a> {
     pub(crate) limits: QueryLimits,
 }
 
-fn answer(
+pub(crate) fn answer(
     reader: &Reader<'_>,
     selector: &Selector,
     from: UnixMillis,
     to: UnixMillis,
 ) -> Result<QueryAnswer, QueryError> {
     let limits = reader.limits;
-    let (ids, n) = reader.shared.index().select(selector, limits.max_series);
-    if n > ids.len() as u64 {
-        return Err(QueryError::TooManySeries { n, limit: limits.max_series });
-    }
+    // The selection's ranges are half-open.
+    let found = select(reader.shared, selector.matchers(), (from, to.shifted(1)), limits.max_series)?;
     let mut answer = QueryAnswer { from, to, ..QueryAnswer::default() };
     let mut n_read = 0;
     let mut n_thinned = 0usize;
-    for (agent, ids) in reader.by_agent(&ids) {
-        for (id, points) in ids.iter().zip(reader.points(agent, &ids, from, to, &mut n_read)?) {
-            if points.is_empty() {
-                continue;
-            }
-            let step = points.len().div_ceil(limits.max_points.max(1));
-            n_thinned += usize::from(step > 1);
-            // From the end, so that the newest point is always there.
-            let mut kept: Vec<_> = points.iter().rev().step_by(step).map(json_point).collect();
-            kept.reverse();
-            answer.series.push(SeriesPoints { labels: reader.labels(*id), points: kept });
+    let mut points: Vec<Vec<Point>> = vec![Vec::new(); found.len()];
+    for (agent, parts) in by_owner(&found) {
+        let (places, ids): (Vec<usize>, Vec<SeriesId>) = parts.into_iter().unzip();
+        for (place, part) in places.into_iter().zip(reader.points(agent, &ids, from, to, &mut n_read)?) {
+            points[place].extend(part);
         }
+    }
+    for (series, mut points) in found.into_iter().zip(points) {
+        if points.is_empty() {
+            continue;
+        }
+        // Its parts follow each other, as a rule: a series that was silent for long.
+        order(&mut points, 0);
+        let step = points.len().div_ceil(limits.max_points.max(1));
+        n_thinned += usize::from(step > 1);
+        // From the end, so that the newest point is always there.
+        let mut kept: Vec<_> = points.iter().rev().step_by(step).map(json_point).collect();
+        kept.reverse();
+        let labels = series.labels.pairs().iter().map(|(name, value)| (name.to_string(), value.to_string()));
+        answer.series.push(SeriesPoints { labels: labels.collect(), points: kept });
     }
     answer.series.sort_by(|a, b| a.labels.cmp(&b.labels));
     if n_thinned > 0 {
@@ -140,24 +154,18 @@ pub(crate) fn json_point(point: &Point) -> (i64, Option<f64>) {
     (point.time.0, Some(point.value).filter(|value| value.is_finite()))
 }
 
-impl Reader<'_> {
-    fn labels(&self, id: SeriesId) -> BTreeMap<String, String> {
-        let labels = self.shared.index().labels(id).unwrap_or_default();
-        labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-    }
-
-    fn by_agent(&self, ids: &[SeriesId]) -> BTreeMap<AgentNo, Vec<SeriesId>> {
-        let (index, catalogue) = (self.shared.index(), self.shared.catalogue());
-        let mut groups: BTreeMap<AgentNo, Vec<SeriesId>> = BTreeMap::new();
-        for &id in ids {
-            let host = index.label(id, HOST).and_then(|host| AgentId::parse(host).ok());
-            if let Some(no) = host.and_then(|host| catalogue.numbers.get(&host).copied()) {
-                groups.entry(no).or_default().push(id);
-            }
+/// Parts of the series by whose chunks hold them: (place of the series, id).
+fn by_owner(found: &[Selected]) -> BTreeMap<AgentNo, Vec<(usize, SeriesId)>> {
+    let mut groups: BTreeMap<AgentNo, Vec<(usize, SeriesId)>> = BTreeMap::new();
+    for (place, series) in found.iter().enumerate() {
+        for &(owner, id) in &series.parts {
+            groups.entry(owner).or_default().push((place, id));
         }
-        groups
     }
+    groups
+}
 
+impl Reader<'_> {
     fn check_time(&self) -> Result<(), QueryError> {
         if self.shared.clock().mono() > self.deadline {
             return Err(QueryError::TimedOut(self.limits.timeout));

@@ -22,7 +22,7 @@ use crate::telemetry::{self, Telemetry};
 use crate::tls::{Tls, TlsError};
 use crate::writer::inbox::{Inbox, Message, inbox};
 use crate::writer::seal::Sealer;
-use crate::writer::{self, Writer, retention};
+use crate::writer::{self, Writer, retention, segments};
 use doors::{Listeners, Sockets};
 use signalbox_engine::decision::Notice;
 use signalbox_proto::api::Finding;
@@ -181,7 +181,9 @@ fn open_blocking(config: &Config) -> Result<Parts, RunError> {
     let at = clock.wall();
     let audit_key = crate::access::audit_key(&config.data_dir)
         .map_err(|why| RunError::System { what: "open the audit", why: why.to_string() })?;
-    let writer = Writer::open(Arc::clone(&shared), sealer, sender, config.series_max, audit_key, at)?;
+    let mut writer = Writer::open(Arc::clone(&shared), sealer, sender, config.series_max, audit_key, at)?;
+    writer.set_quiet_after(config.series_quiet);
+    metrics::gauge!("signalbox_store_memory_limit_bytes").set(config.memory.0 as f64);
     note_lost_tail(&shared, durable_turn, writer.turn());
     if durable_turn > writer.turn() {
         // Counted once; the next loss is measured from here.
@@ -244,6 +246,7 @@ async fn serve(
     tokio::spawn(reloader.run(requests));
     tokio::spawn(doors::look_after(Arc::clone(&tls), Arc::clone(&shared)));
     tokio::spawn(retention::run(Arc::clone(&shared), inbox.clone(), limits, config.audit_lines));
+    tokio::spawn(segments::run(Arc::clone(&shared), inbox.clone(), limits.age));
     tokio::spawn(telemetry::report(Arc::clone(&shared), inbox.clone(), stopping.clone()));
     let ground = Ground {
         shared: Arc::clone(&shared),

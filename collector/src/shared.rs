@@ -14,7 +14,7 @@ use signalbox_tsdb::head::Lane;
 use signalbox_tsdb::index::SeriesIndex;
 use signalbox_tsdb::keys::AgentNo;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::sync::Semaphore;
 
@@ -97,6 +97,7 @@ pub(crate) struct Shared {
     files: RwLock<Arc<BTreeMap<String, String>>>,
     /// Text, and when it was last stated, monotonic.
     problems: Mutex<BTreeMap<Problem, (String, Millis)>>,
+    next_segment: AtomicU64,
     is_ready: AtomicBool,
     is_throttled: AtomicBool,
     telemetry: Telemetry,
@@ -123,6 +124,7 @@ impl Shared {
             catalogue: RwLock::default(),
             files: RwLock::default(),
             problems: Mutex::default(),
+            next_segment: AtomicU64::new(1),
             is_ready: AtomicBool::new(false),
             is_throttled: AtomicBool::new(false),
             telemetry,
@@ -210,6 +212,16 @@ impl Shared {
         let passes = |problem: &Problem| matches!(problem, Problem::IdentityTwice | Problem::SeriesLimit);
         problems.retain(|problem, (_, stated)| !passes(problem) || now.0.saturating_sub(stated.0) < PASSING.0);
         problems.values().map(|(text, _)| text.clone()).collect()
+    }
+
+    /// A number that no segment of retired series has.
+    pub(crate) fn next_segment(&self) -> u64 {
+        self.next_segment.fetch_add(1, Ordering::AcqRel)
+    }
+
+    /// Segments up to this one were made.
+    pub(crate) fn note_segment(&self, segment: u64) {
+        self.next_segment.fetch_max(segment.saturating_add(1), Ordering::AcqRel);
     }
 
     pub(crate) fn set_ready(&self, is_ready: bool) {

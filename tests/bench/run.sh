@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Measures Signalbox on this machine: agent cost, ingest, fault to webhook, TLS.
+# Measures Signalbox on this machine: agent cost, ingest, fault to webhook, TLS, churn of series.
 #
-#   tests/bench/run.sh [--data DIR] [--peers DIR] [--json FILE] [--secs N] [agent] [ingest] [alert] [tls]
+#   tests/bench/run.sh [--data DIR] [--peers DIR] [--json FILE] [--secs N] [agent] [ingest] [alert] [tls] [churn]
 #
 #   --data DIR   folder with a recording (node_1s.txt.zst) for ingest
 #   --peers DIR  folder with scripts that measure other products (agents/run_agents.sh)
@@ -19,12 +19,12 @@ while [ $# -gt 0 ]; do
     --peers) peers=(--peers "$2"); shift ;;
     --json) json=(--json "$(realpath "$2")"); shift ;;
     --secs) secs=$2; shift ;;
-    agent | ingest | alert | tls) parts+=("$1") ;;
+    agent | ingest | alert | tls | churn) parts+=("$1") ;;
     *) sed -n '2,9s/^# \{0,1\}//p' "$0"; exit 64 ;;
   esac
   shift
 done
-[ ${#parts[@]} -gt 0 ] || parts=(agent ingest alert tls)
+[ ${#parts[@]} -gt 0 ] || parts=(agent ingest alert tls churn)
 [ ${#data[@]} -gt 0 ] || echo "no --data DIR: ingest uses a synthetic mix"
 
 need_build_tools
@@ -38,5 +38,6 @@ for part in "${parts[@]}"; do
     ingest) "$bench" "${json[@]}" ingest "${data[@]}" ;;
     alert) "$bench" "${json[@]}" alert ;;
     tls) "$bench" "${json[@]}" tls --secs "$secs" ;;
+    churn) cargo run --locked --release -p signalbox-collector --example churn ;;
   esac
 done

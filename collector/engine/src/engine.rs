@@ -134,6 +134,19 @@ impl Engine {
         known.map_or(Band::ALL, |known| band(&self.state.rules, series, known, |key| self.state.tracks.get(key)))
     }
 
+    /// True when no item of the series is shown: it was never selected, or it is gone
+    /// by its agent's word or with its agent. Then it may be forgotten.
+    pub fn lets_go(&self, series: SeriesId) -> bool {
+        let from = TrackKey { series, rule: Arc::from("") };
+        let mut tracks = self.state.tracks.range(from..).take_while(|(key, _)| key.series == series);
+        tracks.all(|(_, tracked)| tracked.gone)
+    }
+
+    /// True when anything is known of the series.
+    pub fn knows(&self, series: SeriesId) -> bool {
+        self.state.series.contains_key(&series) || self.state.feed_of.contains_key(&series)
+    }
+
     /// When time alone may next change something, collector's clock.
     pub fn next_due(&self) -> Option<UnixMillis> {
         self.state.due.first()

@@ -73,6 +73,12 @@ pub enum Event {
         /// Its labels, `__name__` and `host` included.
         labels: Arc<Labels>,
     },
+    /// These series left memory: nothing will be said of them again, and their items
+    /// are hidden already. See [`Engine::lets_go`](crate::engine::Engine::lets_go).
+    SeriesForgotten {
+        /// Which.
+        series: Arc<[SeriesId]>,
+    },
     /// The watched series that a check samples from now on; those of the same
     /// check that are not listed any more are gone by the agent's word.
     CheckLayout {

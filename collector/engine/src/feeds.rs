@@ -307,6 +307,15 @@ impl Work<'_> {
         }
     }
 
+    /// Forgets a series whose items are hidden; its incidents ended when it went.
+    pub(crate) fn series_forgotten(&mut self, series: SeriesId) {
+        for key in self.track_keys(series) {
+            self.tracks.remove(&key);
+        }
+        self.series.remove(&series);
+        self.feed_of.remove(&series);
+    }
+
     /// Ends a track whose rule does not judge its series any more.
     pub(crate) fn track_removed(&mut self, key: &TrackKey, why: &str) {
         let incident = self.tracks.get(key).and_then(|tracked| tracked.incident);

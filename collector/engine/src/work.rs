@@ -93,6 +93,7 @@ impl<'a> Work<'a> {
             Event::AgentHeartbeat { agent, wall, n_backlog } => self.agent_heartbeat(agent, *wall, *n_backlog),
             Event::AgentDisconnected { agent, goodbye } => self.agent_disconnected(agent, goodbye.as_deref()),
             Event::SeriesKnown { agent, series, labels } => self.series_known(agent, *series, labels),
+            Event::SeriesForgotten { series } => series.iter().for_each(|id| self.series_forgotten(*id)),
             Event::CheckLayout { agent, check, interval, series } => self.check_layout(agent, check, *interval, series),
             Event::Samples { agent, live, ticks } => self.samples(agent, *live, ticks),
             Event::Result { agent, result } => self.check_result(agent, result),

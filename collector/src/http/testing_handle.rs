@@ -16,6 +16,7 @@ use signalbox_engine::event::Act;
 use signalbox_proto::api::Done;
 use signalbox_proto::clock::ManualClock;
 use signalbox_proto::names::Labels;
+use signalbox_tsdb::keys::AgentNo;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -29,7 +30,7 @@ pub(crate) fn handle(board: Board, record: Record) -> Handle {
     shared.publish(board);
     for host in ["web1", "db1"] {
         let labels = Labels::series("node_load1", &[("host", host)]).unwrap();
-        shared.index_mut().get_or_insert(&labels).unwrap();
+        shared.index_mut().get_or_insert(AgentNo(0), &labels, NOW).unwrap();
     }
     shared.set_ready(true);
     let shared = Arc::new(shared);

@@ -14,6 +14,7 @@
 //! history  table, len, key, at                   engine row as it stood from `at` on
 //! access   table, key                            identities, rights, end of the audit
 //! audit    number                                audit line
+//! postings kind, segment | series id             tsdb::segment
 //! ```
 
 #[cfg(test)]
@@ -46,11 +47,13 @@ pub enum Family {
     Access,
     /// Lines of the audit. Only ever added.
     Audit,
+    /// Retired series: their rows and posting lists.
+    Postings,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Family; 8] = [
+    pub const ALL: [Family; 9] = [
         Family::Meta,
         Family::Series,
         Family::Journal,
@@ -59,6 +62,7 @@ impl Family {
         Family::History,
         Family::Access,
         Family::Audit,
+        Family::Postings,
     ];
 
     /// Its name on disk: never change one.
@@ -72,6 +76,7 @@ impl Family {
             Family::History => "history",
             Family::Access => "access",
             Family::Audit => "audit",
+            Family::Postings => "postings",
         }
     }
 }

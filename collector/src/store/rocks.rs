@@ -30,6 +30,9 @@ const BACKGROUND_JOBS: i32 = 2;
 /// Chunks are tens of kilobytes and read whole: larger blocks waste less on index entries.
 const CHUNK_BLOCK_BYTES: usize = 64 * 1024;
 
+/// Bits of a filter for each key: one look in a hundred is in vain.
+const BLOOM_BITS: f64 = 10.0;
+
 /// RocksDB in a directory.
 pub struct RocksStore {
     dir: PathBuf,
@@ -105,6 +108,10 @@ fn family_options(family: Family, settings: &Settings) -> Options {
     table.set_block_cache(&settings.cache);
     table.set_cache_index_and_filter_blocks(true);
     table.set_cache_index_and_filter_blocks_with_high_priority(true);
+    if family == Family::Postings {
+        // A value is looked for in many segments and found in few.
+        table.set_bloom_filter(BLOOM_BITS, false);
+    }
     let mut options = Options::default();
     if family == Family::Chunks {
         // Chunks are compressed by their own codecs already.

@@ -15,7 +15,7 @@ use signalbox_access::{
 };
 use signalbox_engine::event::Act;
 use signalbox_proto::clock::ManualClock;
-use signalbox_proto::names::Labels;
+use signalbox_proto::names::{AgentId, Labels};
 use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use tokio::sync::oneshot;

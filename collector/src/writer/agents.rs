@@ -49,8 +49,6 @@ pub(crate) struct AgentEntry {
     pub(crate) lanes: BTreeMap<u64, LaneEntry>,
     /// The greatest epoch that its stream named: only this one is live.
     pub(crate) live_epoch: u64,
-    /// Series under its name.
-    pub(crate) n_series: usize,
     /// Watched series of each check, as last told to the engine.
     pub(crate) layouts: HashMap<Arc<str>, Arc<[SeriesId]>>,
 }
@@ -66,7 +64,6 @@ impl AgentEntry {
             marks: BTreeMap::new(),
             lanes: BTreeMap::new(),
             live_epoch: 0,
-            n_series: 0,
             layouts: HashMap::new(),
         }
     }
@@ -103,6 +100,11 @@ impl Agents {
     }
 
     /// The entry of this number.
+    pub(crate) fn get(&self, no: AgentNo) -> Option<&AgentEntry> {
+        self.entries.get(no.0 as usize)
+    }
+
+    /// The same, to change it.
     pub(crate) fn get_mut(&mut self, no: AgentNo) -> Option<&mut AgentEntry> {
         self.entries.get_mut(no.0 as usize)
     }

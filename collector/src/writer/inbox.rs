@@ -9,6 +9,7 @@ use super::stream::StreamOut;
 use crate::handle::HandleError;
 use crate::writer::retention::Sweep;
 use crate::writer::seal::Sealed;
+use crate::writer::segments::SegmentChange;
 use signalbox_access::{AccessAct, Caller};
 use signalbox_engine::decision::Answer;
 use signalbox_engine::event::{Act, DeliveryOutcome};
@@ -116,6 +117,8 @@ pub enum Message {
     Sealed(Sealed),
     /// What retention wants gone.
     Swept(Sweep),
+    /// Segments of retired series to merge or to delete.
+    Segments(SegmentChange),
     /// Commit what is here, then end.
     Stop,
 }

@@ -9,6 +9,7 @@ use super::deeds::Deed;
 use super::inbox::{Marks, Message, Queued};
 use super::newcomer::Newcomer;
 use super::restore;
+use super::segments::SegmentChange;
 use super::sieve::{ShapeWatch, Sieve};
 use super::stream::{Fault, StreamOut};
 use crate::handle::HandleError;
@@ -19,7 +20,7 @@ use signalbox_engine::event::{Command, Event, SampledTick, SeriesId, Stamped};
 use signalbox_proto::limits::SERIES_PER_AGENT_MAX;
 use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::samples::Batch;
-use signalbox_proto::units::UnixMillis;
+use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::head::{Lane, LaneError, TickView};
 use signalbox_tsdb::index::SeriesIndex;
 use signalbox_tsdb::journal::Record;
@@ -31,6 +32,10 @@ use tokio::sync::oneshot;
 
 /// The label that says whose a series is: always the agent's id.
 pub(crate) const HOST: &str = "host";
+
+/// Samples of a new series may be so much older than the batch that declares it. A
+/// chunk with older ones yet makes its row anew.
+const FIRST_MARGIN: Millis = Millis::from_mins(60);
 
 /// What a turn makes of its messages.
 #[derive(Debug, Default)]
@@ -57,6 +62,8 @@ pub(crate) struct Intake {
     pub(crate) announced: Vec<SeriesId>,
     /// Chunks that this turn commits: then the lane's copy can go.
     pub(crate) sealed: Vec<(AgentNo, u64)>,
+    /// Segments of retired series that this turn's commit changes.
+    pub(crate) segments: Vec<SegmentChange>,
     /// Samples of kept series.
     pub(crate) n_samples: u64,
     /// Commit now, then end.
@@ -120,7 +127,8 @@ impl Taker<'_> {
                 self.out.has_rules = true;
                 self.out.event(at, Event::Rules(rules));
             }
-            Message::Sealed(sealed) => sealed.into_commit(self.agents, &mut self.out),
+            Message::Sealed(sealed) => sealed.into_commit(self.agents, &mut self.shared.index_mut(), &mut self.out),
+            Message::Segments(change) => change.into_commit(&self.shared.index(), &mut self.out),
             Message::Swept(sweep) => sweep.into_commit(&mut self.out.commit),
             Message::Stop => self.out.stop = true,
         }
@@ -153,7 +161,7 @@ impl Taker<'_> {
             }
         }
         open_lane(entry, epoch, self.shared)?;
-        let refs = map_series(entry, &batch, self.shared, &mut self.out.commit)?;
+        let refs = map_series(entry, &batch, self.shared, self.at, &mut self.out.commit)?;
         let record = Record {
             epoch,
             seq,
@@ -264,9 +272,10 @@ fn open_lane(entry: &mut AgentEntry, epoch: u64, shared: &Shared) -> Result<(), 
 /// Series of the batch in the store's ids; new ones get a dictionary row, or are
 /// refused at a limit while known ones go on.
 fn map_series(
-    entry: &mut AgentEntry,
+    entry: &AgentEntry,
     batch: &Batch,
     shared: &Shared,
+    at: UnixMillis,
     commit: &mut Commit,
 ) -> Result<Vec<(u32, StoredId)>, Fault> {
     if batch.series.is_empty() {
@@ -274,6 +283,7 @@ fn map_series(
     }
     let mut refs = Vec::with_capacity(batch.series.len());
     let mut index = shared.index_mut();
+    let (owner, first) = (entry.no, batch.wall.min(at) - FIRST_MARGIN);
     for series in &batch.series {
         let owned: Labels;
         let labels = if series.labels.get(HOST) == Some(entry.id.as_str()) {
@@ -282,18 +292,22 @@ fn map_series(
             owned = series.labels.with(&[(HOST, entry.id.as_str())]).map_err(|why| Fault::Invalid(why.to_string()))?;
             &owned
         };
-        let id = match index.get(labels) {
+        let id = match index.get(owner, labels) {
             Some(id) => id,
-            None if entry.n_series >= SERIES_PER_AGENT_MAX => refuse_series(shared, &entry.id, "agent"),
-            None => match index.get_or_insert(labels) {
+            None if index.n_of(owner) >= SERIES_PER_AGENT_MAX => refuse_series(shared, &entry.id, "agent"),
+            None => match index.get_or_insert(owner, labels, first) {
                 Ok((id, _)) => {
-                    entry.n_series += 1;
-                    commit.put(Family::Series, signalbox_tsdb::keys::series(id), dictionary::encode(labels));
+                    let row = dictionary::encode(owner, first, None, labels);
+                    commit.put(Family::Series, signalbox_tsdb::keys::series(id), row);
                     id
                 }
-                Err(_) => refuse_series(shared, &entry.id, "collector"),
+                Err(why) => {
+                    tracing::debug!(%why, "a new series is refused");
+                    refuse_series(shared, &entry.id, "collector")
+                }
             },
         };
+        index.heard(id, at);
         refs.push((series.series_ref, id));
     }
     Ok(refs)

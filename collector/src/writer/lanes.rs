@@ -26,6 +26,7 @@ impl Writer {
         let lanes: Vec<_> =
             self.agents.iter().flat_map(|entry| entry.lanes.keys().map(|epoch| (entry.no, *epoch))).collect();
         self.seal_due(&lanes, at);
+        self.retire_quiet(at);
     }
 
     /// # Errors
@@ -63,16 +64,20 @@ impl Writer {
         }
     }
 
-    /// Old epochs that are sealed and quiet leave memory and journal; old marks go.
+    /// Old epochs that are sealed and quiet leave memory and journal, and so does the
+    /// live one of an agent that is away for long: it begins again with a key batch.
+    /// Old marks go.
     fn forget_idle_lanes(&mut self, at: UnixMillis) {
         let out = &mut self.housekeeping;
         for entry in self.agents.iter_mut() {
             let (no, live) = (entry.no, entry.live_epoch);
-            if entry.lanes.len() > 1 {
+            let is_away = entry.standing.is_none();
+            if is_away || entry.lanes.len() > 1 {
                 entry.lanes.retain(|&epoch, lane| {
                     let state = lane.cell.read();
-                    let is_idle = at.since(lane.last_received) >= LANE_IDLE;
-                    let is_kept = epoch == live || !is_idle || !state.lane.is_empty() || state.sealing.is_some();
+                    let idle_after = if epoch == live { self.retirement.after() } else { LANE_IDLE };
+                    let is_idle = at.since(lane.last_received) >= idle_after && (is_away || epoch != live);
+                    let is_kept = !is_idle || !state.lane.is_empty() || state.sealing.is_some();
                     if !is_kept {
                         let end = Journal::first(no, epoch.saturating_add(1)).encode();
                         out.delete_range(Family::Journal, Journal::first(no, epoch).encode(), end);
@@ -108,7 +113,13 @@ impl Writer {
         let index = self.shared.index();
         metrics::gauge!("signalbox_series").set(index.len() as f64);
         metrics::gauge!("signalbox_index_bytes").set(index.memory().0 as f64);
+        metrics::gauge!("signalbox_series_retired")
+            .set(index.segments().iter().map(|head| head.n_series).sum::<u64>() as f64);
+        metrics::gauge!("signalbox_series_segments").set(index.segments().len() as f64);
         drop(index);
+        let stats = self.shared.store().stats();
+        metrics::gauge!("signalbox_store_bytes").set(stats.n_bytes as f64);
+        metrics::gauge!("signalbox_store_memory_bytes").set(stats.memory_bytes as f64);
         let (mut n_streams, mut lane_bytes, mut open_samples) = (0u32, 0u64, 0u64);
         for entry in self.agents.iter() {
             n_streams += u32::from(entry.standing.is_some());

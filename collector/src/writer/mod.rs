@@ -29,7 +29,9 @@ mod records;
 mod refusal;
 pub(crate) mod restore;
 pub mod retention;
+mod retire;
 pub mod seal;
+pub mod segments;
 pub mod sieve;
 mod stamp;
 pub mod stream;
@@ -37,6 +39,7 @@ pub mod stream;
 mod tests;
 mod thread;
 
+pub(crate) use retire::QUIET_DEFAULT;
 pub use thread::Limits;
 pub(crate) use thread::run;
 
@@ -45,13 +48,13 @@ use crate::store::{Commit, Family, StoreError, keys};
 use agents::Agents;
 use inbox::Queued;
 use intake::{Intake, Taker, announce};
+use retire::Retirement;
 use seal::Sealer;
 use sieve::Sieve;
 use signalbox_access::{Access, AuditKey, Decision as AccessDecision, Fault};
 use signalbox_engine::decision::{Notice, Table};
 use signalbox_engine::engine::{Decision, Engine};
 use signalbox_engine::event::Event;
-use signalbox_proto::names::AgentId;
 use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::head::SealLimits;
 use std::collections::BTreeSet;
@@ -143,6 +146,7 @@ pub struct Writer {
     is_board_old: bool,
     /// Rows that nobody needs any more, for the next turn's commit.
     housekeeping: Commit,
+    retirement: Retirement,
 }
 
 impl Writer {
@@ -191,6 +195,7 @@ impl Writer {
             publish_every: Millis::ZERO,
             is_board_old: true,
             housekeeping: Commit::default(),
+            retirement: Retirement::default(),
         })
     }
 
@@ -252,6 +257,7 @@ impl Writer {
         if std::mem::replace(&mut self.told_paused, paused) != paused || (started && paused) {
             out.event(at, Event::IngestPaused { paused });
         }
+        self.retirement.tell(&self.engine, at, &mut out);
         if std::mem::take(&mut self.must_announce) {
             self.announce_stored(&mut out, at);
         }
@@ -261,7 +267,7 @@ impl Writer {
             taker.take(queued);
         }
         while let Some(sealed) = self.sealer.done() {
-            sealed.into_commit(taker.agents, &mut taker.out);
+            sealed.into_commit(taker.agents, &mut shared.index_mut(), &mut taker.out);
         }
         if turn.tick {
             taker.let_in();
@@ -278,8 +284,8 @@ impl Writer {
         self.sieve.reset();
         let index = self.shared.index();
         for id in index.ids() {
-            let agent = index.label(id, intake::HOST).and_then(|host| AgentId::parse(host).ok());
-            let Some(agent) = agent else { continue };
+            let Some(agent) = index.owner(id).and_then(|no| self.agents.get(no)) else { continue };
+            let agent = agent.id.clone();
             announce(id, &index, &self.engine, &mut self.sieve, |series, labels| {
                 out.event(at, Event::SeriesKnown { agent: agent.clone(), series, labels });
                 out.announced.push(series);
@@ -340,6 +346,7 @@ impl Writer {
         self.tell(notices);
         self.publish(at, somebody_acted);
         self.release_sealed(&intake);
+        self.forget_retired(&intake);
         metrics::counter!("signalbox_samples_ingested_total").increment(intake.n_samples);
         metrics::gauge!("signalbox_series_watched").set(self.sieve.n_watched() as f64);
         self.seal_due(&intake.touched, at);

@@ -73,6 +73,7 @@ impl Writer {
             return Err(StoreError::Failed { what: "open the store again".to_owned(), why });
         }
         self.agents = restored.agents;
+        self.retirement.undo();
         self.is_refused = false;
         self.must_announce = true;
         // Words of notifiers may have been lost: notices without an answer are

@@ -8,7 +8,7 @@
 use super::agents::{Agents, LaneEntry};
 use super::intake::HOST;
 use crate::shared::{Catalogue, LaneCell, Problem, Shared};
-use crate::store::{Family, Store, StoreError, each_of, keys};
+use crate::store::{Family, Store, StoreError, after_prefix, each_of, keys};
 use signalbox_access::{Access, AuditKey, AuditLine, Fault};
 use signalbox_engine::decision::Row;
 use signalbox_proto::names::AgentId;
@@ -18,6 +18,7 @@ use signalbox_tsdb::head::Lane;
 use signalbox_tsdb::index::SeriesIndex;
 use signalbox_tsdb::journal::Row as JournalRow;
 use signalbox_tsdb::keys::{AgentNo, Journal, parse_series};
+use signalbox_tsdb::segment::{self, Head};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -59,22 +60,8 @@ impl Damage<'_> {
 pub(crate) fn tables(shared: &Shared, series_max: u32, at: UnixMillis) -> Result<Restored, StoreError> {
     let store = &**shared.store();
     let mut damage = Damage { shared, n_rows: 0 };
-    let mut index = SeriesIndex::new(series_max);
-    each_of(store, Family::Series, &[], |key, row| {
-        let restored = parse_series(key).ok_or_else(|| "not a series id".to_owned()).and_then(|id| {
-            let labels = dictionary::decode(row).map_err(|why| why.to_string())?;
-            index.restore(id, &labels).map_err(|why| why.to_string())
-        });
-        restored.unwrap_or_else(|why| damage.note(Family::Series, key, why));
-        Ok(())
-    })?;
     let mut agents = read_agents(store)?;
-    for id in index.ids() {
-        let host = index.label(id, HOST).and_then(|host| AgentId::parse(host).ok());
-        if let Some(entry) = host.and_then(|host| agents.find(&host)) {
-            entry.n_series += 1;
-        }
-    }
+    let index = read_series(store, &mut agents, series_max, at, &mut damage)?;
     let lanes = read_lanes(store, &mut damage)?;
     let mut catalogue = Catalogue::default();
     for entry in agents.iter_mut() {
@@ -97,6 +84,59 @@ pub(crate) fn last_turn(store: &dyn Store) -> Result<u64, StoreError> {
     let Some(row) = store.get(Family::Meta, keys::TURN)? else { return Ok(0) };
     let row = row.try_into().map_err(|_| StoreError::damaged(Family::Meta, keys::TURN, "not eight bytes"))?;
     Ok(u64::from_le_bytes(row))
+}
+
+fn read_series(
+    store: &dyn Store,
+    agents: &mut Agents,
+    series_max: u32,
+    at: UnixMillis,
+    damage: &mut Damage<'_>,
+) -> Result<SeriesIndex, StoreError> {
+    let mut index = SeriesIndex::new(series_max);
+    each_of(store, Family::Series, &[], |key, row| {
+        let restored = parse_series(key).ok_or_else(|| "not a series id".to_owned()).and_then(|id| {
+            let row = dictionary::decode(row).map_err(|why| why.to_string())?;
+            let owner = owner_of(&row, agents).ok_or_else(|| format!("no agent has the series {}", row.labels))?;
+            index.restore(id, owner, &row, at).map_err(|why| why.to_string())
+        });
+        restored.unwrap_or_else(|why| damage.note(Family::Series, key, why));
+        Ok(())
+    })?;
+    read_segments(&mut index, damage)?;
+    Ok(index)
+}
+
+/// Heads alone: what retired is read when somebody asks for it.
+fn read_segments(index: &mut SeriesIndex, damage: &mut Damage<'_>) -> Result<(), StoreError> {
+    let shared = damage.shared;
+    let store = &**shared.store();
+    for prefix in [segment::key::HEADS, segment::key::GONE] {
+        each_of(store, Family::Postings, prefix, |key, row| {
+            let number = segment::key::parse_segment(key);
+            shared.note_segment(number.unwrap_or(0));
+            match number.filter(|_| prefix == segment::key::HEADS).map(|number| Head::decode(number, row)) {
+                Some(Ok(head)) => index.replace_segments(&[], Some(head)),
+                Some(Err(why)) => damage.note(Family::Postings, key, why),
+                None => {}
+            }
+            Ok::<(), StoreError>(())
+        })?;
+    }
+    let end = after_prefix(segment::key::SERIES);
+    let last = store.last(Family::Postings, segment::key::SERIES, &end)?;
+    if let Some(id) = last.and_then(|(key, _)| segment::key::parse_series(&key)) {
+        index.mark_given(id);
+    }
+    Ok(())
+}
+
+/// Rows of the first version do not name an owner: there the label of the host does.
+fn owner_of(row: &dictionary::Row, agents: &mut Agents) -> Option<AgentNo> {
+    row.owner.or_else(|| {
+        let host = AgentId::parse(row.labels.get(HOST)?).ok()?;
+        agents.find(&host).map(|entry| entry.no)
+    })
 }
 
 fn read_agents(store: &dyn Store) -> Result<Agents, StoreError> {

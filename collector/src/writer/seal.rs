@@ -11,6 +11,7 @@ use super::inbox::{Inbox, Message};
 use super::intake::Intake;
 use crate::store::Family;
 use signalbox_tsdb::head::{Lane, SealedChunk};
+use signalbox_tsdb::index::SeriesIndex;
 use signalbox_tsdb::keys::{AgentNo, Chunk, Journal};
 use std::io;
 use std::sync::Arc;
@@ -135,7 +136,7 @@ impl Sealer {
 
 impl Sealed {
     /// Chunk and snapshot in, the records that the chunk holds out.
-    pub(crate) fn into_commit(self, agents: &mut Agents, out: &mut Intake) {
+    pub(crate) fn into_commit(self, agents: &mut Agents, index: &mut SeriesIndex, out: &mut Intake) {
         let (agent, epoch) = (self.agent, self.part.epoch());
         let lane = agents.get_mut(agent).and_then(|entry| entry.lanes.get(&epoch));
         let is_awaited =
@@ -147,6 +148,13 @@ impl Sealed {
         }
         out.sealed.push((agent, epoch));
         let Some(sealed) = self.chunk else { return };
+        for &(id, first, last) in &sealed.series {
+            if index.sampled(id, first, last)
+                && let Some(row) = index.row(id)
+            {
+                out.commit.put(Family::Series, signalbox_tsdb::keys::series(id), row);
+            }
+        }
         let last_seq = sealed.snapshot.seq;
         if let Some(bytes) = sealed.chunk {
             let (max_time, min_time) = (sealed.max_time, sealed.min_time);

@@ -6,16 +6,13 @@
 //! rule selects cost nothing at all: each shape has a list of those that are
 //! watched, made when its first tick comes.
 
+use roaring::RoaringBitmap;
 use signalbox_engine::event::{Band, SampledTick, SeriesId};
 use signalbox_engine::track::stale_at;
 use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::head::TickView;
+use std::collections::HashMap;
 use std::sync::Arc;
-
-/// What is known of a series, as one number: not asked, unwatched, or a slot.
-const NOT_ASKED: u32 = 0;
-const UNWATCHED: u32 = 1;
-const FIRST_SLOT: u32 = 2;
 
 #[derive(Debug, Clone, Copy)]
 struct Slot {
@@ -55,8 +52,13 @@ impl ShapeWatch {
 /// Bands of all watched series, as of the adopted state.
 #[derive(Debug, Default)]
 pub(crate) struct Sieve {
-    known: Vec<u32>,
+    /// Slots of watched series.
+    watched: HashMap<SeriesId, u32>,
+    /// Series that the engine was asked about and does not watch.
+    unwatched: RoaringBitmap,
     slots: Vec<Slot>,
+    /// Slots of series that left.
+    free: Vec<u32>,
     turn: u64,
     /// Every sample of a watched series is an event: what the property test
     /// compares with.
@@ -71,36 +73,45 @@ impl Sieve {
 
     /// Other rules are in force: nothing is known any more.
     pub(crate) fn reset(&mut self) {
-        self.known.clear();
+        self.watched.clear();
+        self.unwatched.clear();
         self.slots.clear();
+        self.free.clear();
     }
 
-    fn state(&self, id: SeriesId) -> u32 {
-        self.known.get(id.0 as usize).copied().unwrap_or(NOT_ASKED)
+    fn slot(&self, id: SeriesId) -> Option<u32> {
+        self.watched.get(&id).copied()
+    }
+
+    /// The series left memory. No shape has it: it would have been declared.
+    pub(crate) fn forget(&mut self, id: SeriesId) {
+        self.unwatched.remove(id.0);
+        self.free.extend(self.watched.remove(&id));
     }
 
     /// True when nobody has asked the engine about this series.
     pub(crate) fn is_new(&self, id: SeriesId) -> bool {
-        self.state(id) == NOT_ASKED
+        !self.unwatched.contains(id.0) && self.slot(id).is_none()
     }
 
     /// Notes what the engine said. A watched series has no band before it adopted one.
     pub(crate) fn note(&mut self, id: SeriesId, is_watched: bool) {
-        let at = id.0 as usize;
-        if at >= self.known.len() {
-            self.known.resize(at + 1, NOT_ASKED);
+        if !is_watched {
+            self.unwatched.insert(id.0);
+            return;
         }
-        self.known[at] = if is_watched {
-            self.slots.push(Slot { band: Band::NONE, crossed_in: 0, latest: f64::NAN });
-            FIRST_SLOT + u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX - FIRST_SLOT)
-        } else {
-            UNWATCHED
-        };
+        let fresh = Slot { band: Band::NONE, crossed_in: 0, latest: f64::NAN };
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(fresh);
+            u32::try_from(self.slots.len() - 1).expect("series in memory are fewer than 2^32")
+        });
+        self.slots[slot as usize] = fresh;
+        self.watched.insert(id, slot);
     }
 
     /// The band of a series changed with the adopted state.
     pub(crate) fn set_band(&mut self, id: SeriesId, band: Band) {
-        let slot = self.state(id).checked_sub(FIRST_SLOT).and_then(|slot| self.slots.get_mut(slot as usize));
+        let slot = self.slot(id).and_then(|slot| self.slots.get_mut(slot as usize));
         if let Some(slot) = slot {
             slot.band = band;
         }
@@ -109,7 +120,7 @@ impl Sieve {
     /// The latest live value of a watched series: in a quiet band it moves on though
     /// no verdict does.
     pub(crate) fn latest(&self, id: SeriesId) -> Option<f64> {
-        let slot = self.slots.get(self.state(id).checked_sub(FIRST_SLOT)? as usize)?;
+        let slot = self.slots.get(self.slot(id)? as usize)?;
         Some(slot.latest).filter(|value| !value.is_nan())
     }
 
@@ -120,14 +131,14 @@ impl Sieve {
 
     /// How many series are watched.
     pub(crate) fn n_watched(&self) -> usize {
-        self.slots.len()
+        self.watched.len()
     }
 
     /// Lists what is watched of a tick's shape. All its series were noted before.
     pub(crate) fn watch(&self, tick: &TickView<'_>) -> ShapeWatch {
         let columns = tick.refs().iter().zip(tick.series()).filter_map(|(&series_ref, id)| {
             let id = SeriesId(id.0);
-            let slot = self.state(id).checked_sub(FIRST_SLOT)?;
+            let slot = self.slot(id)?;
             Some(Column { series_ref, id, slot })
         });
         ShapeWatch {

@@ -1,5 +1,7 @@
 //! The writer, turn by turn, over the memory store.
 
+mod retire;
+
 use super::inbox::{Message, Queued};
 use super::seal::Sealer;
 use super::stream::{Fault, Pending, StreamOut};
@@ -14,7 +16,7 @@ use signalbox_engine::board::Board;
 use signalbox_engine::event::Act;
 use signalbox_proto::clock::ManualClock;
 use signalbox_proto::columns::Encoder;
-use signalbox_proto::names::Labels;
+use signalbox_proto::names::{AgentId, Labels};
 use signalbox_proto::samples::{Batch, CheckInfo, Hello, SeriesEntry, ShapeEntry};
 use signalbox_proto::selector::Selector;
 use signalbox_proto::status::Level;

@@ -49,9 +49,10 @@ pub struct SealLimits {
 }
 
 impl Default for SealLimits {
-    /// 600 ticks, 1 MiB, 15 min: past 600 points the codecs gain little more.
+    /// 300 ticks, 1 MiB, 15 min: what is open costs memory, and chunks grow long by
+    /// being merged.
     fn default() -> Self {
-        SealLimits { n_ticks: 600, payload: Bytes::from_mib(1), span: Millis::from_mins(15) }
+        SealLimits { n_ticks: 300, payload: Bytes::from_mib(1), span: Millis::from_mins(15) }
     }
 }
 
@@ -80,8 +81,8 @@ pub struct SealedChunk {
     pub min_time: UnixMillis,
     /// Newest sample.
     pub max_time: UnixMillis,
-    /// Series in it.
-    pub n_series: usize,
+    /// Its series, each with its oldest and its newest sample.
+    pub series: Vec<(SeriesId, UnixMillis, UnixMillis)>,
     /// Samples in it.
     pub n_samples: u64,
     /// Samples that another one of the same series and instant replaced.
@@ -205,6 +206,10 @@ impl Lane {
 
     fn push(&mut self, record: &Record, span: &scan::Span) {
         self.seq = record.seq;
+        if self.payloads.capacity() - self.payloads.len() < record.columns.len() {
+            // By an eighth and not by doubling: half of a large fleet's memory would be spare room.
+            self.payloads.reserve_exact(record.columns.len() + self.payloads.len() / 8);
+        }
         self.payloads.extend_from_slice(&record.columns);
         self.segments.push(Segment {
             received: record.received,
@@ -234,6 +239,11 @@ impl Lane {
     /// True when this lane knows the series.
     pub fn has(&self, series: SeriesId) -> bool {
         self.dictionary.has(series)
+    }
+
+    /// Kept series that its dictionary names: later batches may use them.
+    pub fn series(&self) -> impl Iterator<Item = SeriesId> {
+        self.dictionary.kept().map(|(_, id)| id)
     }
 
     /// The last value of each kept series, in the order of their refs.
@@ -269,15 +279,19 @@ impl Lane {
         let columns: Vec<SeriesColumn> = scan::columns(self);
         let n_samples: u64 = columns.iter().map(|column| column.points().len() as u64).sum();
         let n_duplicates = columns.iter().map(SeriesColumn::n_duplicates).sum();
-        let times = |column: &SeriesColumn| Some((column.points().first()?.time, column.points().last()?.time));
-        let min_time = columns.iter().filter_map(times).map(|(first, _)| first).min();
-        let max_time = columns.iter().filter_map(times).map(|(_, last)| last).max();
+        let range = |column: &SeriesColumn| {
+            let points = column.points();
+            Some((column.series(), points.first()?.time, points.last()?.time))
+        };
+        let series: Vec<_> = columns.iter().filter_map(range).collect();
+        let min_time = series.iter().map(|(_, first, _)| *first).min();
+        let max_time = series.iter().map(|(_, _, last)| *last).max();
         let chunk = (!columns.is_empty()).then(|| chunk::encode(&columns));
         Some(SealedChunk {
             chunk,
             min_time: min_time.unwrap_or(UnixMillis::MIN),
             max_time: max_time.unwrap_or(UnixMillis::MIN),
-            n_series: columns.len(),
+            series,
             n_samples,
             n_duplicates,
             snapshot: self.snapshot(),

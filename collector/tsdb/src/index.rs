@@ -1,40 +1,60 @@
-//! The series index: labels to ids and back, and which ids a selector means.
+//! The index of the series that live: labels to ids and back, and which ids a
+//! selector means.
 //!
-//! Label names and values are interned; a series is a sorted run of symbol pairs,
-//! held once and shared between both directions. For each (name, value) there is
-//! a posting list, a roaring bitmap of ids. A selector is answered from posting
-//! lists alone: equality takes one, a pattern is tried once on each distinct
-//! value of its label, and never on each series.
+//! Label names and values are interned, each as long as a series uses it; a series
+//! is a sorted run of symbol pairs. For each (name, value) there is a posting list,
+//! a roaring bitmap of ids. A selector is answered from posting lists alone, see
+//! [`postings`].
+//!
+//! A series is (owner, labels): the owner is the agent number under which its
+//! samples lie, whatever its labels say. Two owners may have the same labels, and a
+//! series that speaks again after it was retired gets a new id: who shows series to
+//! people merges them by their labels.
+//!
+//! ```text
+//! get_or_insert ──▶ lives ── quiet() ──▶ retire() ──▶ leaving ── forget() ──▶ on disk,
+//!                     ▲  its row is of the turn's commit      after the commit  crate::segment
+//!                     └── heard(), sampled(): it is not quiet
+//! ```
+
+mod labels;
+pub mod postings;
+mod symbols;
+#[cfg(test)]
+mod tests;
+
+pub use labels::LabelSet;
 
 use crate::SeriesId;
+use crate::dictionary;
+use crate::keys::AgentNo;
+use crate::segment::Head;
+use hashbrown::HashTable;
+use postings::Postings;
 use roaring::RoaringBitmap;
 use signalbox_proto::names::Labels;
-use signalbox_proto::selector::{Matcher, Selector, Test};
-use signalbox_proto::units::Bytes;
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use signalbox_proto::selector::{Matcher, Selector};
+use signalbox_proto::units::{Bytes, UnixMillis};
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use symbols::{Symbol, Symbols};
 use thiserror::Error;
 
-/// Ids go up to here: bounds what a damaged dictionary can make us reserve.
-pub const SERIES_IDS_MAX: u32 = 1 << 26;
-/// Series that one store takes unless told otherwise.
+/// Series that live in one store at a time, unless told otherwise.
 pub const SERIES_DEFAULT_MAX: u32 = 2_000_000;
 
 /// Why a series is not in the index.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum IndexError {
     /// No room for new series; known ones go on.
-    #[error("series index is full: limit of {limit} series")]
+    #[error("series index is full: limit of {limit} live series")]
     Full {
         /// The limit.
         limit: u32,
     },
-    /// An id past [`SERIES_IDS_MAX`].
-    #[error("restore series {id}: ids end at {SERIES_IDS_MAX}")]
-    IdOutOfRange {
-        /// Which.
-        id: u32,
-    },
+    /// Every id was given once.
+    #[error("series ids are used up: {n} series were taken in the life of this store", n = SeriesId::REFUSED.0)]
+    IdsUsedUp,
     /// Two dictionary rows contradict each other.
     #[error("restore series {id} as {labels}: {why}")]
     Conflict {
@@ -47,43 +67,32 @@ pub enum IndexError {
     },
 }
 
-type Symbol = u32;
-type Pairs = Arc<[(Symbol, Symbol)]>;
+/// One series that lives.
+#[derive(Debug)]
+struct Entry {
+    owner: AgentNo,
+    /// No sample is older.
+    first: UnixMillis,
+    /// No sample in a chunk is newer, and it was last heard of then.
+    last: UnixMillis,
+    pairs: Box<[(Symbol, Symbol)]>,
+}
 
-/// All series of a store. See the module's documentation.
+/// The series that live. See the module's documentation.
 #[derive(Debug)]
 pub struct SeriesIndex {
     limit: u32,
+    next: SeriesId,
     symbols: Symbols,
-    series: Vec<Option<Pairs>>,
-    ids: HashMap<Pairs, SeriesId>,
-    /// name -> value -> ids, names and values in text order for listings.
-    postings: BTreeMap<Arc<str>, BTreeMap<Arc<str>, RoaringBitmap>>,
-    all: RoaringBitmap,
-    label_bytes: u64,
-}
-
-#[derive(Debug, Default)]
-struct Symbols {
-    texts: Vec<Arc<str>>,
-    by_text: HashMap<Arc<str>, Symbol>,
-}
-
-impl Symbols {
-    fn get(&self, text: &str) -> Option<Symbol> {
-        self.by_text.get(text).copied()
-    }
-
-    fn intern(&mut self, text: &str) -> Symbol {
-        if let Some(symbol) = self.get(text) {
-            return symbol;
-        }
-        let symbol = Symbol::try_from(self.texts.len()).expect("texts are fewer than 2^26 series x 64 label parts");
-        let text: Arc<str> = Arc::from(text);
-        self.texts.push(text.clone());
-        self.by_text.insert(text, symbol);
-        symbol
-    }
+    series: HashMap<SeriesId, Entry>,
+    /// Those that a declaration finds, by owner and labels: all but the leaving.
+    by_labels: HashTable<SeriesId>,
+    hasher: RandomState,
+    n_by_owner: HashMap<AgentNo, u32>,
+    postings: Postings,
+    leaving: RoaringBitmap,
+    /// Here, so that who looks under one lock finds each series once.
+    segments: Vec<Head>,
 }
 
 impl Default for SeriesIndex {
@@ -96,315 +105,302 @@ impl SeriesIndex {
     /// An empty index that takes at most `limit` series.
     pub fn new(limit: u32) -> SeriesIndex {
         SeriesIndex {
-            limit: limit.min(SERIES_IDS_MAX),
+            limit,
+            next: SeriesId(0),
             symbols: Symbols::default(),
-            series: Vec::new(),
-            ids: HashMap::new(),
-            postings: BTreeMap::new(),
-            all: RoaringBitmap::new(),
-            label_bytes: 0,
+            series: HashMap::new(),
+            by_labels: HashTable::new(),
+            hasher: RandomState::new(),
+            n_by_owner: HashMap::new(),
+            postings: Postings::default(),
+            leaving: RoaringBitmap::new(),
+            segments: Vec::new(),
         }
     }
 
-    /// The id of a label set, and whether it is new: then the caller owes the
-    /// store its dictionary row, in the commit that first uses the id.
+    /// The id of an owner's series, and whether it is new: then the caller owes the
+    /// store its [`row`](SeriesIndex::row), in the commit that first uses the id.
+    /// No sample of a new series may be older than `first`.
     ///
     /// # Errors
-    /// [`IndexError::Full`] for a new series over the limit.
-    pub fn get_or_insert(&mut self, labels: &Labels) -> Result<(SeriesId, bool), IndexError> {
-        if let Some(id) = self.get(labels) {
+    /// [`IndexError::Full`] for a new series over the limit, [`IndexError::IdsUsedUp`].
+    pub fn get_or_insert(
+        &mut self,
+        owner: AgentNo,
+        labels: &Labels,
+        first: UnixMillis,
+    ) -> Result<(SeriesId, bool), IndexError> {
+        if let Some(id) = self.get(owner, labels) {
             return Ok((id, false));
         }
-        let next = u32::try_from(self.series.len()).unwrap_or(u32::MAX);
-        if self.len() >= self.limit as usize || next >= SERIES_IDS_MAX {
+        if self.len() >= self.limit as usize {
             return Err(IndexError::Full { limit: self.limit });
         }
-        self.put(SeriesId(next), labels);
-        Ok((SeriesId(next), true))
+        let id = self.next;
+        if !id.is_kept() {
+            return Err(IndexError::IdsUsedUp);
+        }
+        self.put(id, owner, labels, first, first);
+        Ok((id, true))
     }
 
-    /// The id of a known label set.
-    pub fn get(&self, labels: &Labels) -> Option<SeriesId> {
+    /// The id of an owner's series, if it lives.
+    pub fn get(&self, owner: AgentNo, labels: &Labels) -> Option<SeriesId> {
         let symbol = |(name, value)| Some((self.symbols.get(name)?, self.symbols.get(value)?));
-        let pairs: Option<Vec<_>> = labels.iter().map(symbol).collect();
-        self.ids.get(pairs?.as_slice()).copied()
+        let pairs: Vec<_> = labels.iter().map(symbol).collect::<Option<_>>()?;
+        self.find(owner, &pairs)
+    }
+
+    fn find(&self, owner: AgentNo, pairs: &[(Symbol, Symbol)]) -> Option<SeriesId> {
+        let is_it = |id: &SeriesId| {
+            let entry = self.series.get(id);
+            entry.is_some_and(|entry| entry.owner == owner && *entry.pairs == *pairs)
+        };
+        self.by_labels.find(self.hasher.hash_one((owner, pairs)), is_it).copied()
     }
 
     /// Puts back a row of the dictionary, in any order. The limit does not count
-    /// here: what is stored stays readable after the limit was lowered.
+    /// here: what is stored stays readable after the limit was lowered. `last` is
+    /// when it may have had its last sample.
     ///
     /// # Errors
-    /// [`IndexError::IdOutOfRange`], [`IndexError::Conflict`].
-    pub fn restore(&mut self, id: SeriesId, labels: &Labels) -> Result<(), IndexError> {
-        if id.0 >= SERIES_IDS_MAX {
-            return Err(IndexError::IdOutOfRange { id: id.0 });
-        }
+    /// [`IndexError::Conflict`].
+    pub fn restore(
+        &mut self,
+        id: SeriesId,
+        owner: AgentNo,
+        row: &dictionary::Row,
+        last: UnixMillis,
+    ) -> Result<(), IndexError> {
+        let labels = &row.labels;
         let conflict = |why| Err(IndexError::Conflict { id: id.0, labels: labels.to_string(), why });
-        match self.get(labels) {
+        if !id.is_kept() {
+            return conflict("this id is never given");
+        }
+        match self.get(owner, labels) {
             Some(known) if known == id => return Ok(()),
             Some(_) => return conflict("these labels have another id"),
             None => {}
         }
-        if self.series.get(id.0 as usize).is_some_and(Option::is_some) {
+        if self.series.contains_key(&id) {
             return conflict("the id has other labels");
         }
-        self.put(id, labels);
+        self.put(id, owner, labels, row.first, last);
         Ok(())
     }
 
-    fn put(&mut self, id: SeriesId, labels: &Labels) {
+    fn put(&mut self, id: SeriesId, owner: AgentNo, labels: &Labels, first: UnixMillis, last: UnixMillis) {
         let mut pairs = Vec::with_capacity(labels.len());
         for (name, value) in labels.iter() {
-            let pair = (self.symbols.intern(name), self.symbols.intern(value));
-            let text = |symbol: Symbol| self.symbols.texts[symbol as usize].clone();
-            self.postings.entry(text(pair.0)).or_default().entry(text(pair.1)).or_default().insert(id.0);
-            self.label_bytes += (name.len() + value.len()) as u64;
+            let pair = (self.symbols.take(name), self.symbols.take(value));
+            self.postings.insert(self.symbols.text(pair.0), self.symbols.text(pair.1), id.0);
             pairs.push(pair);
         }
-        let pairs: Pairs = pairs.into();
-        let at = id.0 as usize;
-        if at >= self.series.len() {
-            self.series.resize(at + 1, None);
-        }
-        self.series[at] = Some(pairs.clone());
-        self.ids.insert(pairs, id);
-        self.all.insert(id.0);
+        let pairs = pairs.into_boxed_slice();
+        let hash = self.hasher.hash_one((owner, &*pairs));
+        self.series.insert(id, Entry { owner, first, last, pairs });
+        let (hasher, series) = (&self.hasher, &self.series);
+        self.by_labels.insert_unique(hash, id, |id| hash_of(hasher, &series[id]));
+        self.postings.all.insert(id.0);
+        *self.n_by_owner.entry(owner).or_default() += 1;
+        self.mark_given(id);
     }
 
-    /// Forgets every id from `first` on, as after a commit that was refused: the
-    /// ids will be given again.
-    pub fn truncate(&mut self, first: SeriesId) {
-        for id in (first.0..u32::try_from(self.series.len()).unwrap_or(u32::MAX)).rev() {
-            self.remove(SeriesId(id));
-        }
-        self.series.truncate(first.0 as usize);
+    /// This id was given, so new series get greater ones.
+    pub fn mark_given(&mut self, id: SeriesId) {
+        self.next = self.next.max(SeriesId(id.0.saturating_add(1)));
     }
 
-    /// Forgets one series whose samples are gone. Its id is not given again.
-    pub fn remove(&mut self, id: SeriesId) {
-        let Some(pairs) = self.series.get_mut(id.0 as usize).and_then(Option::take) else { return };
-        self.ids.remove(&pairs);
-        self.all.remove(id.0);
-        for &(name, value) in &*pairs {
-            let (name, value) = (&self.symbols.texts[name as usize], &self.symbols.texts[value as usize]);
-            self.label_bytes -= (name.len() + value.len()) as u64;
-            let Some(values) = self.postings.get_mut(name) else { continue };
-            if let Some(posting) = values.get_mut(value) {
-                posting.remove(id.0);
-                if posting.is_empty() {
-                    values.remove(value);
-                }
-            }
-            if values.is_empty() {
-                let name = name.clone();
-                self.postings.remove(&name);
-            }
-        }
+    /// Every id, ascending.
+    pub fn ids(&self) -> impl Iterator<Item = SeriesId> {
+        self.postings.all.iter().map(SeriesId)
     }
 
+    /// How many series live.
+    pub fn len(&self) -> usize {
+        self.series.len()
+    }
+
+    /// True when there is none.
+    pub fn is_empty(&self) -> bool {
+        self.series.is_empty()
+    }
+
+    /// How many of them are this owner's.
+    pub fn n_of(&self, owner: AgentNo) -> usize {
+        self.n_by_owner.get(&owner).copied().unwrap_or(0) as usize
+    }
+
+    /// Memory in use, estimated.
+    pub fn memory(&self) -> Bytes {
+        // Eight bytes a pair, and what the allocator adds.
+        let pairs: u64 = self.series.values().map(|entry| entry.pairs.len() as u64 * 8 + 16).sum();
+        let maps = self.series.capacity() * (size_of::<(SeriesId, Entry)>() + 1)
+            + self.by_labels.capacity() * (size_of::<SeriesId>() + 1)
+            + self.n_by_owner.capacity() * (size_of::<(AgentNo, u32)>() + 1);
+        Bytes(pairs + maps as u64 + self.symbols.memory_bytes() + self.postings.memory_bytes())
+    }
+}
+
+/// Segments of retired series.
+impl SeriesIndex {
+    /// What is known of them without reading.
+    pub fn segments(&self) -> &[Head] {
+        &self.segments
+    }
+
+    /// A commit wrote `new` and took the heads of `gone` out.
+    pub fn replace_segments(&mut self, gone: &[u64], new: Option<Head>) {
+        self.segments.retain(|head| !gone.contains(&head.segment));
+        self.segments.extend(new);
+    }
+}
+
+fn hash_of(hasher: &RandomState, entry: &Entry) -> u64 {
+    hasher.hash_one((entry.owner, &*entry.pairs))
+}
+
+/// Reading.
+impl SeriesIndex {
     /// The labels of a series, put together from their interned parts.
     pub fn labels(&self, id: SeriesId) -> Option<Labels> {
-        let pairs = self.series.get(id.0 as usize)?.as_ref()?;
-        let text = |symbol: Symbol| self.symbols.texts[symbol as usize].to_string();
-        let labels = Labels::new(pairs.iter().map(|&(name, value)| (text(name), text(value))));
+        let labels = Labels::new(self.pairs(id)?.map(|(name, value)| (name.to_string(), value.to_string())));
         Some(labels.expect("only checked labels were interned"))
+    }
+
+    /// The labels of a series, shared with the index: one small allocation, no text
+    /// is copied.
+    pub fn label_set(&self, id: SeriesId) -> Option<LabelSet> {
+        Some(LabelSet::of(self.pairs(id)?.map(|(name, value)| (name.clone(), value.clone()))))
+    }
+
+    fn pairs(&self, id: SeriesId) -> Option<impl Iterator<Item = (&std::sync::Arc<str>, &std::sync::Arc<str>)>> {
+        let entry = self.series.get(&id)?;
+        Some(entry.pairs.iter().map(|&(name, value)| (self.symbols.text(name), self.symbols.text(value))))
     }
 
     /// The value of one label of a series, without building the rest.
     pub fn label(&self, id: SeriesId, name: &str) -> Option<&str> {
-        let pairs = self.series.get(id.0 as usize)?.as_ref()?;
+        let entry = self.series.get(&id)?;
         let name = self.symbols.get(name)?;
-        let (_, value) = pairs.iter().find(|(own, _)| *own == name)?;
-        Some(&self.symbols.texts[*value as usize])
+        let (_, value) = entry.pairs.iter().find(|(own, _)| *own == name)?;
+        Some(self.symbols.text(*value))
+    }
+
+    /// The agent whose lanes and chunks hold the samples of a series.
+    pub fn owner(&self, id: SeriesId) -> Option<AgentNo> {
+        Some(self.series.get(&id)?.owner)
+    }
+
+    /// The dictionary row of a series as it is once it is retired.
+    pub fn retired_row(&self, id: SeriesId) -> Option<dictionary::Row> {
+        let Entry { owner, first, last, .. } = *self.series.get(&id)?;
+        Some(dictionary::Row { owner: Some(owner), first, last: Some(last), labels: self.labels(id)? })
+    }
+
+    /// The bytes of its dictionary row while it lives.
+    pub fn row(&self, id: SeriesId) -> Option<Vec<u8>> {
+        let entry = self.series.get(&id)?;
+        Some(dictionary::encode(entry.owner, entry.first, None, &self.labels(id)?))
     }
 
     /// Ids that a selector means, ascending, at most `limit` of them. The second
     /// part tells how many there are in all.
     pub fn select(&self, selector: &Selector, limit: usize) -> (Vec<SeriesId>, u64) {
-        let mut found: Option<RoaringBitmap> = None;
-        // Equality first: it is one look-up and narrows most.
-        let (equal, rest): (Vec<_>, Vec<_>) =
-            selector.matchers().iter().partition(|matcher| matches!(matcher.test, Test::Is(_)));
-        for matcher in equal.into_iter().chain(rest) {
-            let matching = self.matching(matcher);
-            found = Some(match found {
-                Some(found) => found & matching,
-                None => matching,
-            });
-            if found.as_ref().is_some_and(RoaringBitmap::is_empty) {
-                break;
-            }
-        }
-        let found = found.unwrap_or_else(|| self.all.clone());
+        let found = self.matching(selector.matchers());
         (found.iter().take(limit).map(SeriesId).collect(), found.len())
     }
 
-    /// Ids whose label passes; an absent label has the value "".
-    fn matching(&self, matcher: &Matcher) -> RoaringBitmap {
-        let values = self.postings.get(matcher.label.as_str());
-        if let (Test::Is(value), Some(values)) = (&matcher.test, values)
-            && !value.is_empty()
-        {
-            return values.get(value.as_str()).cloned().unwrap_or_default();
-        }
-        // Where "" passes, take away what fails; else gather what passes.
-        let absent_passes = matcher.test.accepts("");
-        let mut ids = if absent_passes { self.all.clone() } else { RoaringBitmap::new() };
-        for (value, posting) in values.into_iter().flatten() {
-            match (matcher.test.accepts(value), absent_passes) {
-                (true, false) => ids |= posting,
-                (false, true) => ids -= posting,
-                _ => {}
-            }
-        }
-        ids
+    /// Ids that satisfy every one of these conditions.
+    pub fn matching(&self, matchers: &[Matcher]) -> RoaringBitmap {
+        let Ok(found) = postings::select(&self.postings, matchers);
+        found
     }
 
     /// Label names in use, in text order.
     pub fn label_names(&self) -> impl Iterator<Item = &str> {
-        self.postings.keys().map(|name| &**name)
+        self.postings.names.keys().map(|name| &**name)
     }
 
     /// Values of a label in use, in text order, with the number of their series.
     pub fn label_values(&self, name: &str) -> impl Iterator<Item = (&str, u64)> {
-        let values = self.postings.get(name).into_iter().flatten();
+        let values = self.postings.names.get(name).into_iter().flatten();
         values.map(|(value, posting)| (&**value, posting.len()))
-    }
-
-    /// Every series id, ascending.
-    pub fn ids(&self) -> impl Iterator<Item = SeriesId> {
-        self.all.iter().map(SeriesId)
-    }
-
-    /// How many series there are.
-    pub fn len(&self) -> usize {
-        self.ids.len()
-    }
-
-    /// True when there is none.
-    pub fn is_empty(&self) -> bool {
-        self.ids.is_empty()
-    }
-
-    /// The id that the next new series gets: what [`SeriesIndex::truncate`] takes
-    /// to undo what came after.
-    pub fn next_id(&self) -> SeriesId {
-        SeriesId(u32::try_from(self.series.len()).unwrap_or(u32::MAX))
-    }
-
-    /// Memory in use, estimated from counts: allocator overhead is guessed.
-    pub fn memory(&self) -> Bytes {
-        // Map entry, vector slot and shared allocation of a series; of a symbol.
-        const SERIES_BYTES: u64 = 32 + 16 + 32;
-        const SYMBOL_BYTES: u64 = 32 + 16 + 32;
-        let pairs: u64 = self.series.iter().flatten().map(|pairs| pairs.len() as u64 * 8).sum();
-        let texts: u64 = self.symbols.texts.iter().map(|text| text.len() as u64 + SYMBOL_BYTES).sum();
-        let postings = self.postings.values().flat_map(BTreeMap::values);
-        let postings: u64 = postings.map(|posting| posting.serialized_size() as u64 + 64).sum();
-        Bytes(self.len() as u64 * SERIES_BYTES + pairs + texts + postings)
-    }
-
-    /// Bytes of all labels as they would be without interning: says what it saves.
-    pub fn label_bytes(&self) -> Bytes {
-        Bytes(self.label_bytes)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn series(name: &str, labels: &[(&str, &str)]) -> Labels {
-        Labels::series(name, labels).unwrap()
-    }
-
-    #[test]
-    fn a_label_set_gets_one_id_and_gives_itself_back() {
-        let mut index = SeriesIndex::default();
-        let (a, b) = (series("up", &[("host", "a")]), series("up", &[("host", "b")]));
-        assert_eq!(index.get_or_insert(&a), Ok((SeriesId(0), true)));
-        assert_eq!(index.get_or_insert(&b), Ok((SeriesId(1), true)));
-        assert_eq!(index.get_or_insert(&a), Ok((SeriesId(0), false)));
-        assert_eq!(index.labels(SeriesId(1)), Some(b));
-        assert_eq!(index.label(SeriesId(1), "host"), Some("b"));
-        assert_eq!(index.labels(SeriesId(2)), None);
-        assert_eq!(index.label_names().collect::<Vec<_>>(), ["__name__", "host"]);
-        assert_eq!(index.label_values("host").collect::<Vec<_>>(), [("a", 1), ("b", 1)]);
-    }
-
-    #[test]
-    fn at_the_limit_new_series_are_refused_and_known_ones_go_on() {
-        let mut index = SeriesIndex::new(1);
-        let (a, b) = (series("a", &[]), series("b", &[]));
-        assert!(index.get_or_insert(&a).is_ok());
-        assert_eq!(index.get_or_insert(&b), Err(IndexError::Full { limit: 1 }));
-        assert_eq!(index.get_or_insert(&a), Ok((SeriesId(0), false)));
-        assert_eq!(index.restore(SeriesId(5), &b), Ok(()), "what is stored stays readable");
-    }
-
-    #[test]
-    fn restore_takes_any_order_and_refuses_contradictions() {
-        let mut index = SeriesIndex::default();
-        let (a, b) = (series("a", &[]), series("b", &[]));
-        assert_eq!(index.restore(SeriesId(4), &a), Ok(()));
-        assert_eq!(index.restore(SeriesId(2), &b), Ok(()));
-        assert_eq!(index.restore(SeriesId(2), &b), Ok(()));
-        assert!(matches!(index.restore(SeriesId(3), &a), Err(IndexError::Conflict { .. })));
-        assert!(matches!(index.restore(SeriesId(4), &series("c", &[])), Err(IndexError::Conflict { .. })));
-        assert!(matches!(index.restore(SeriesId(SERIES_IDS_MAX), &a), Err(IndexError::IdOutOfRange { .. })));
-        assert_eq!(index.get_or_insert(&series("c", &[])), Ok((SeriesId(5), true)), "holes are not filled");
-    }
-
-    #[test]
-    fn a_refused_commit_is_undone_by_truncation() {
-        let mut index = SeriesIndex::default();
-        index.get_or_insert(&series("a", &[("x", "1")])).unwrap();
-        let first = index.next_id();
-        index.get_or_insert(&series("b", &[("y", "1")])).unwrap();
-        index.truncate(first);
-        assert_eq!(index.len(), 1);
-        assert_eq!(index.label_names().collect::<Vec<_>>(), ["__name__", "x"]);
-        assert_eq!(index.get_or_insert(&series("b", &[("y", "1")])), Ok((SeriesId(1), true)));
-    }
-
-    #[test]
-    fn a_removed_series_is_not_found_and_its_id_not_given_again() {
-        let mut index = SeriesIndex::default();
-        let (id, _) = index.get_or_insert(&series("a", &[("x", "1")])).unwrap();
-        index.remove(id);
-        assert!(index.is_empty() && index.ids().next().is_none() && index.label_names().next().is_none());
-        assert_eq!(index.get_or_insert(&series("a", &[("x", "1")])), Ok((SeriesId(1), true)));
-    }
-
-    #[test]
-    fn a_selection_is_cut_at_its_limit_and_says_how_many_there_are() {
-        let mut index = SeriesIndex::default();
-        for host in ["a", "b", "c"] {
-            index.get_or_insert(&series("up", &[("host", host)])).unwrap();
+/// Ageing.
+impl SeriesIndex {
+    /// Somebody declared the series: it is not quiet.
+    pub fn heard(&mut self, id: SeriesId, at: UnixMillis) {
+        if let Some(entry) = self.series.get_mut(&id) {
+            entry.last = entry.last.max(at);
         }
-        let found = index.select(&Selector::parse("up").unwrap(), 2);
-        assert_eq!(found, (vec![SeriesId(0), SeriesId(1)], 3));
-        assert!(index.memory().0 > 0 && index.label_bytes().0 == 3 * (8 + 2 + 4 + 1));
     }
 
-    proptest! {
-        #[test]
-        fn selection_by_postings_equals_testing_every_series(
-            sets in proptest::collection::vec(("[ab]", "[xyz]?", "[xyz]?"), 1..20),
-            matchers in proptest::collection::vec(
-                ("(__name__|one|two|absent)", "(=|!=|=~|!~)", "(a|x|y|x.z|.*|.+|x?|)"), 1..4),
-        ) {
-            let conditions: Vec<_> = matchers.iter().map(|(name, op, value)| format!("{name}{op}{value:?}")).collect();
-            let Ok(selector) = Selector::parse(&format!("{{{}}}", conditions.join(","))) else { return Ok(()) };
-            let mut index = SeriesIndex::default();
-            for (name, one, two) in &sets {
-                index.get_or_insert(&series(name, &[("one", one), ("two", two)])).unwrap();
+    /// A chunk holds samples of the series from `first` to `last`. True when they
+    /// begin before anything that its row allows: the caller owes the store a new one.
+    pub fn sampled(&mut self, id: SeriesId, first: UnixMillis, last: UnixMillis) -> bool {
+        let Some(entry) = self.series.get_mut(&id) else { return false };
+        entry.last = entry.last.max(last);
+        let is_earlier = first < entry.first;
+        entry.first = entry.first.min(first);
+        is_earlier
+    }
+
+    /// Series of which nothing was heard since `horizon` and that `may_go` lets go,
+    /// ascending, at most `limit` of them.
+    pub fn quiet(
+        &self,
+        horizon: UnixMillis,
+        limit: usize,
+        mut may_go: impl FnMut(SeriesId, AgentNo) -> bool,
+    ) -> Vec<SeriesId> {
+        let is_quiet = |id: SeriesId, entry: &Entry| entry.last < horizon && !self.leaving.contains(id.0);
+        let quiet = self.series.iter().filter(|(id, entry)| is_quiet(**id, entry) && may_go(**id, entry.owner));
+        let mut quiet: Vec<_> = quiet.map(|(id, _)| *id).take(limit).collect();
+        quiet.sort_unstable();
+        quiet
+    }
+
+    /// Oldest and newest instant that samples of a series may have.
+    pub fn range(&self, id: SeriesId) -> Option<(UnixMillis, UnixMillis)> {
+        let entry = self.series.get(&id)?;
+        Some((entry.first, entry.last))
+    }
+
+    /// The turn's commit moves this series to disk: from here on a declaration of
+    /// its labels makes a new one. Readers find it until it is forgotten.
+    pub fn retire(&mut self, id: SeriesId) {
+        let Some(entry) = self.series.get(&id) else { return };
+        if let Ok(place) = self.by_labels.find_entry(hash_of(&self.hasher, entry), |own| *own == id) {
+            place.remove();
+        }
+        self.leaving.insert(id.0);
+    }
+
+    /// The commit is durable: the series leaves memory. Its id is not given again.
+    pub fn forget(&mut self, id: SeriesId) {
+        self.retire(id);
+        self.leaving.remove(id.0);
+        let Some(entry) = self.series.remove(&id) else { return };
+        self.postings.all.remove(id.0);
+        for &(name, value) in &entry.pairs {
+            self.postings.remove(self.symbols.text(name), self.symbols.text(value), id.0);
+            self.symbols.release(name);
+            self.symbols.release(value);
+        }
+        if let Some(n) = self.n_by_owner.get_mut(&entry.owner) {
+            *n -= 1;
+            if *n == 0 {
+                self.n_by_owner.remove(&entry.owner);
             }
-            let all = (0..index.next_id().0).map(SeriesId);
-            let expected: Vec<_> = all.filter(|&id| selector.matches(&index.labels(id).unwrap())).collect();
-            let n = expected.len() as u64;
-            prop_assert_eq!(index.select(&selector, usize::MAX), (expected, n));
+        }
+        // Churn must not leave the tables as large as they once were.
+        if self.series.len() < self.series.capacity() / 4 {
+            self.series.shrink_to(self.series.len() * 2);
+            let (hasher, series) = (&self.hasher, &self.series);
+            self.by_labels.shrink_to(series.len() * 2, |id| hash_of(hasher, &series[id]));
         }
     }
 }

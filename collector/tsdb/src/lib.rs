@@ -7,6 +7,7 @@
 //! - [`head`]: the open chunk of one agent's epoch, kept as it came.
 //! - [`chunk`]: the sealed, compressed form of the same samples.
 //! - [`merge`]: one series' points from several chunks, each time once.
+//! - [`segment`]: retired series on disk.
 //! - [`retention`]: which chunks have to go.
 //! - [`keys`]: row keys, ordered for range scans.
 //! - [`mod@format`]: what all rows share: version, checksum, errors.
@@ -32,13 +33,14 @@ pub mod journal;
 pub mod keys;
 pub mod merge;
 pub mod retention;
+pub mod segment;
 
 #[cfg(test)]
 mod testing;
 
 use signalbox_proto::units::UnixMillis;
 
-/// A series: dense from 0, the same for the life of the store.
+/// A series: given once in the life of a store, from 0 on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SeriesId(pub u32);
 

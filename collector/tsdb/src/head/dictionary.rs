@@ -2,9 +2,11 @@
 //!
 //! Entries never change their meaning within an epoch; saying the same again is
 //! harmless. After a key batch an agent declares again what it goes on using, so
-//! at a seal, shapes that were not declared since are forgotten.
+//! at a seal, refs and shapes that were not declared since are forgotten: a series
+//! that its agent gave up can leave memory, and may come again under another id.
 
 use crate::SeriesId;
+use roaring::RoaringBitmap;
 use signalbox_proto::limits::{REFS_PER_EPOCH_MAX, SHAPES_PER_EPOCH_MAX};
 use signalbox_proto::samples::ShapeEntry;
 use signalbox_proto::units::Millis;
@@ -29,6 +31,8 @@ pub(super) struct Shape {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Dictionary {
     ids: Vec<Option<SeriesId>>,
+    /// Refs that were declared since the last key batch.
+    fresh: RoaringBitmap,
     /// With the key batch since which each is declared.
     shapes: Vec<Option<(Arc<Shape>, u64)>>,
     generation: u64,
@@ -110,6 +114,7 @@ impl Dictionary {
             Some(known) if known != id => Err(format!("series ref {series_ref} means another series already")),
             _ => {
                 self.ids[at] = Some(id);
+                self.fresh.insert(series_ref);
                 Ok(())
             }
         }
@@ -122,6 +127,7 @@ impl Dictionary {
         }
         if let Some((known, generation)) = self.shapes.get_mut(at).and_then(Option::as_mut) {
             *generation = self.generation;
+            self.fresh.extend(&entry.refs);
             let same = *known.refs == *entry.refs && known.check == entry.check && known.interval == entry.interval;
             return if same { Ok(()) } else { Err(format!("shape {at} means another set of series already")) };
         }
@@ -143,6 +149,7 @@ impl Dictionary {
         let refs = entry.refs.clone().into();
         let shape = Shape { check: entry.check.clone(), interval: entry.interval, refs, series, n_kept };
         self.n_columns += shape.refs.len();
+        self.fresh.extend(&*shape.refs);
         self.shapes[at] = Some((Arc::new(shape), self.generation));
         Ok(())
     }
@@ -150,6 +157,7 @@ impl Dictionary {
     /// A key batch: its entries, taken next, are those that go on being used.
     pub(super) fn begin_key(&mut self) {
         self.generation += 1;
+        self.fresh.clear();
     }
 
     /// The chunk was sealed: forgets what no later batch may use.
@@ -159,6 +167,12 @@ impl Dictionary {
                 self.n_columns -= gone.refs.len();
             }
         }
+        for (series_ref, place) in (0..).zip(&mut self.ids) {
+            place.take_if(|_| !self.fresh.contains(series_ref));
+        }
+        let n_ids = self.fresh.max().map_or(0, |last| last as usize + 1);
+        self.ids.truncate(n_ids);
+        self.ids.shrink_to(2 * n_ids);
     }
 
     pub(super) fn shape(&self, shape: u32) -> Option<&Shape> {
@@ -200,7 +214,8 @@ impl Dictionary {
 
     /// The entries that later batches may use, for a snapshot.
     pub(super) fn entries(&self) -> (Vec<(u32, SeriesId)>, Vec<ShapeEntry>) {
-        let refs = (0..).zip(&self.ids).filter_map(|(series_ref, id)| Some((series_ref, (*id)?))).collect();
+        let refs = (0..).zip(&self.ids).filter_map(|(series_ref, id)| Some((series_ref, (*id)?)));
+        let refs = refs.filter(|(series_ref, _)| self.fresh.contains(*series_ref)).collect();
         let entry = |(number, place): (u32, &Option<(Arc<Shape>, u64)>)| {
             let (shape, _) = place.as_ref().filter(|(_, generation)| *generation == self.generation)?;
             let (check, refs) = (shape.check.clone(), shape.refs.to_vec());

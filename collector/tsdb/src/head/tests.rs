@@ -111,7 +111,7 @@ fn a_refused_series_is_decoded_and_shown_nowhere() {
     assert_eq!(shown, [(1, SeriesId(11), 6.0); 2]);
     assert!(scan(&lane, SeriesId::REFUSED).is_empty() && !lane.has(SeriesId::REFUSED));
     let sealed = lane.seal().unwrap();
-    assert_eq!((sealed.n_series, sealed.n_samples), (1, 1));
+    assert_eq!((sealed.series.len(), sealed.n_samples), (1, 1));
 }
 
 #[test]
