@@ -380,7 +380,8 @@ fn a_command_that_waited_is_judged_by_the_rights_of_its_commit() {
     let ada = Principal { name: "ada".to_owned(), kind: PrincipalKind::User, permissions, ..local };
     let snooze = |rig: &mut Rig| {
         let (reply, mut answer) = oneshot::channel();
-        let act = Act::Snooze { scope: "host/web1".into(), span: Millis(60_000), reason: "move".into(), only: Vec::new() };
+        let act =
+            Act::Snooze { scope: "host/web1".into(), span: Millis(60_000), reason: "move".into(), only: Vec::new() };
         rig.turn(vec![Message::Command { caller: Caller::new(ada.clone(), "192.0.2.9"), act, reply }]);
         answer.try_recv().unwrap()
     };
