@@ -8,6 +8,8 @@ use crate::config::refusal;
 use crate::handle::HandleError;
 use crate::query::{QueryLimits, Reader};
 use crate::selection::select;
+use crate::reading::read;
+use crate::series::Sees;
 use crate::shared::Shared;
 use crate::store::{Family, Store, StoreError, each_of, keys};
 use crate::writer::EXPLAINED;
@@ -22,12 +24,10 @@ use signalbox_engine::explain::{
 };
 use signalbox_engine::rule::Ruleset;
 use signalbox_proto::api::{Explanation, Finding, Item, RulesReport};
-use signalbox_proto::names::Labels;
 use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::SeriesId as StoredId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// Samples that a proof shows: the last ones up to the instant.
 const SAMPLES: usize = 120;
@@ -44,21 +44,9 @@ const CANDIDATES_MAX: usize = 10;
 /// How long a proof or a check may wait for its turn.
 const TIMEOUT: Millis = Millis::from_secs(30);
 
-/// A place among all that read on blocking threads, queries included.
-async fn permit(shared: &Shared) -> Result<OwnedSemaphorePermit, HandleError> {
-    let permit = Arc::clone(shared.queries()).acquire_owned();
-    let permit = tokio::time::timeout(TIMEOUT.std(), permit).await;
-    permit.map_err(|_| HandleError::Busy)?.map_err(|_| HandleError::Busy)
-}
-
 /// Explains on a blocking thread.
 pub(crate) async fn run(shared: Arc<Shared>, item: String, at: Option<UnixMillis>) -> Result<Explanation, HandleError> {
-    let permit = permit(&shared).await?;
-    let task = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        prove(&shared, &item, at)
-    });
-    task.await.map_err(|error| HandleError::Store(error.to_string()))?
+    read(&shared, TIMEOUT, move |shared, _| prove(shared, &item, at)).await?
 }
 
 /// The proof, from the store.
@@ -211,18 +199,10 @@ fn samples(shared: &Shared, item: &Located, at: UnixMillis) -> Result<Vec<(UnixM
     Ok(points.into_iter().skip(skipped).map(|point| (point.time, point.value)).collect())
 }
 
-/// Whether series of these labels are in somebody's sight; none: all are.
-pub(crate) type Sees = Option<Box<dyn Fn(&Labels) -> bool + Send>>;
-
 /// What files of rules would be found to be, against the series that exist and are in
 /// sight: what they select must not tell of others.
 pub(crate) async fn check_rules(shared: Arc<Shared>, files: BTreeMap<String, String>, sees: Sees) -> RulesReport {
-    let permit = match permit(&shared).await {
-        Ok(permit) => permit,
-        Err(busy) => return RulesReport { findings: vec![refusal(busy)], ..RulesReport::default() },
-    };
-    let task = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
+    let task = read(&shared, TIMEOUT, move |shared, _| {
         let (rules, mut findings) = config::parse(&files);
         let Some(rules) = rules else { return RulesReport { findings, ..RulesReport::default() } };
         let mut selected = BTreeSet::new();

@@ -5,8 +5,8 @@
 //! bounded inbox and is answered after the commit that holds it; queries run on
 //! blocking threads and never hold the writer up.
 
-use crate::explain::Sees;
-use crate::selection::{self, Listing, Selected};
+use crate::reading::{Asked, NotRead, read};
+use crate::series::Sees;
 use crate::shared::Shared;
 use crate::writer::inbox::{Inbox, InboxError, Message};
 use signalbox_access::event::{Denial, Record};
@@ -15,8 +15,8 @@ use signalbox_engine::board::Board;
 use signalbox_engine::decision::Answer;
 use signalbox_engine::event::{Act, DeliveryOutcome};
 use signalbox_proto::api::{AuditEntry, AuditVerdict, Explanation, Finding, QueryAnswer, RulesReport};
-use signalbox_proto::selector::{Matcher, Selector};
-use signalbox_proto::units::UnixMillis;
+use signalbox_proto::selector::Selector;
+use signalbox_proto::units::{Millis, UnixMillis};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use thiserror::Error;
@@ -26,6 +26,9 @@ pub use crate::query::{QueryError, QueryLimits};
 
 /// Characters of a field of a denial on its way to the audit.
 const DENIAL_FIELD_MAX_CHARS: usize = 256;
+
+/// How long a read waits for its place.
+const READ_PATIENCE: Millis = Millis::from_secs(10);
 
 /// Why the collector could not take or answer a request.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -61,6 +64,15 @@ impl From<InboxError> for HandleError {
         match error {
             InboxError::Full => HandleError::Busy,
             InboxError::Closed => HandleError::Stopping,
+        }
+    }
+}
+
+impl From<NotRead> for HandleError {
+    fn from(error: NotRead) -> HandleError {
+        match error {
+            NotRead::Busy => HandleError::Busy,
+            NotRead::Broken(why) => HandleError::Store(why),
         }
     }
 }
@@ -187,43 +199,16 @@ impl Handle {
         crate::query::run(Arc::clone(&self.shared), selector, from, to, limits).await
     }
 
-    /// Names of labels of series that may have samples in `[from, to)`.
+    /// Reads what readers share, on a blocking thread.
     ///
     /// # Errors
-    /// [`QueryError::Busy`], or the store could not be read.
-    pub async fn label_names(&self, range: (UnixMillis, UnixMillis), limit: usize) -> Result<Listing, QueryError> {
-        let find = move |shared: &Shared| selection::label_names(shared, range, limit);
-        crate::query::aside(Arc::clone(&self.shared), find).await
-    }
-
-    /// Values of a label among the series that satisfy every condition and may have
-    /// samples in `[from, to)`.
-    ///
-    /// # Errors
-    /// [`QueryError::Busy`], or the store could not be read.
-    pub async fn label_values(
+    /// [`HandleError::Busy`] when no place came free in time, [`HandleError::Store`]
+    /// when the read broke off.
+    pub(crate) async fn read<T: Send + 'static>(
         &self,
-        name: String,
-        matchers: Vec<Matcher>,
-        range: (UnixMillis, UnixMillis),
-        limit: usize,
-    ) -> Result<Listing, QueryError> {
-        let find = move |shared: &Shared| selection::label_values(shared, &name, &matchers, range, limit);
-        crate::query::aside(Arc::clone(&self.shared), find).await
-    }
-
-    /// Series that satisfy every condition and may have samples in `[from, to)`.
-    ///
-    /// # Errors
-    /// [`QueryError`]: over the limit, busy, or the store could not be read.
-    pub async fn series(
-        &self,
-        matchers: Vec<Matcher>,
-        range: (UnixMillis, UnixMillis),
-        limit: usize,
-    ) -> Result<Vec<Selected>, QueryError> {
-        let find = move |shared: &Shared| selection::select(shared, &matchers, range, limit);
-        crate::query::aside(Arc::clone(&self.shared), find).await
+        what: impl FnOnce(&Shared, &Asked) -> T + Send + 'static,
+    ) -> Result<T, HandleError> {
+        Ok(read(&self.shared, READ_PATIENCE, what).await?)
     }
 
     /// The proof of a verdict at an instant (none: now), from stored facts alone.

@@ -9,6 +9,8 @@
 //! - `net`: what both doors do with sockets.
 //! - [`query`], [`explain`](handle::Handle::explain): history, off the writer's thread.
 //! - [`selection`]: which series a selector means over a range.
+//! - `reading`: reads that may block, a bounded number at a time.
+//! - [`query`], [`explain`](handle::Handle::explain): history, off the writer's thread; `series`: which there are.
 //! - [`http`]: the operators' door; [`notify`]: the way out to people.
 //! - [`telemetry`]: the collector's own numbers.
 //! - [`tls`]: keys, certificates and who passes a handshake.
@@ -25,10 +27,12 @@ pub mod ingest;
 mod net;
 pub mod notify;
 pub mod query;
+mod reading;
 pub mod reload;
 pub mod rig;
 pub mod run;
 pub mod selection;
+mod series;
 mod shared;
 pub mod store;
 pub mod telemetry;

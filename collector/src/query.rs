@@ -5,6 +5,7 @@
 //! that a chunk sealed in between is seen twice and never not at all.
 
 use crate::selection::{Selected, select};
+use crate::reading::{NotRead, read};
 use crate::shared::Shared;
 use crate::store::{Family, StoreError, after_prefix, each};
 use signalbox_proto::api::{QueryAnswer, SeriesPoints};
@@ -81,23 +82,13 @@ pub(crate) async fn run(
 ) -> Result<QueryAnswer, QueryError> {
     let deadline = shared.clock().mono() + limits.timeout;
     metrics::counter!("signalbox_queries_total").increment(1);
-    let answer = move |shared: &Shared| answer(&Reader { shared, deadline, limits }, &selector, from, to);
-    aside(shared, answer).await
-}
-
-/// Reads on a blocking thread, a bounded number of them at a time.
-pub(crate) async fn aside<T: Send + 'static>(
-    shared: Arc<Shared>,
-    read: impl FnOnce(&Shared) -> Result<T, QueryError> + Send + 'static,
-) -> Result<T, QueryError> {
-    let permit = Arc::clone(shared.queries()).acquire_owned();
-    let permit = tokio::time::timeout(QueryLimits::default().timeout.std(), permit).await;
-    let permit = permit.map_err(|_| QueryError::Busy)?.map_err(|_| QueryError::Busy)?;
-    let answer = tokio::task::spawn_blocking(move || {
-        let _permit = permit;
-        read(&shared)
+    let reading = read(&shared, limits.timeout, move |shared, _| {
+        answer(&Reader { shared, deadline, limits }, &selector, from, to)
     });
-    answer.await.map_err(|error| QueryError::Store(error.to_string()))?
+    reading.await.map_err(|error| match error {
+        NotRead::Busy => QueryError::Busy,
+        NotRead::Broken(why) => QueryError::Store(why),
+    })?
 }
 
 /// One query under way.

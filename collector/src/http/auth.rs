@@ -184,7 +184,7 @@ fn refused(kind: Kind, principal: &Principal, denied: Denied) -> Response {
     let failure = forbidden(principal, denied);
     match kind {
         Kind::Page => Page::refused(failure).into_response(),
-        Kind::Api | Kind::Plain => failure.into_response(),
+        Kind::Api | Kind::Prometheus | Kind::Plain => failure.into_response(),
     }
 }
 

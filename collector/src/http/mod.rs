@@ -4,6 +4,7 @@
 //! connection -> server (caps, deadlines, TLS, whose socket) -> guard (host, origin, limits, headers)
 //!            -> identify (token, account, session) -> one gate a route (its permission)
 //!            -> routes -> api: board, history, acts, agents, people (`/api/signalbox/v1`, JSON)
+//!                      -> prometheus: queries and listings of series as Grafana asks for them (`/api/v1`)
 //!                      -> page: board, incident, item, login (HTML without JavaScript)
 //! ```
 //!
@@ -32,6 +33,7 @@ mod page;
 mod password;
 pub(crate) mod peer;
 mod probes;
+mod prometheus;
 mod routes;
 mod scope;
 mod secret;

@@ -1,7 +1,8 @@
 //! The API's description, made from the handlers themselves.
 
 use crate::http::api::{acts, audit, board, config, history, joining, own, users};
-use crate::http::routes::{Access, Kind, routes};
+use crate::http::prometheus::{listings, rules, status as served};
+use crate::http::routes::{Access, Kind, Route, routes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -68,6 +69,14 @@ use utoipa::OpenApi;
         joining::drop_ca,
         audit::lines,
         audit::verify,
+        listings::labels,
+        listings::values,
+        listings::sets,
+        listings::metadata,
+        rules::rules,
+        rules::alerts,
+        served::build_info,
+        served::tsdb,
         document,
     )
 )]
@@ -83,6 +92,10 @@ pub(crate) async fn document() -> Response {
 
 static DOCUMENT: LazyLock<String> = LazyLock::new(|| whole().to_string());
 
+fn is_described(route: &Route) -> bool {
+    matches!(route.kind, Kind::Api | Kind::Prometheus)
+}
+
 /// The handlers' descriptions, with what the table of routes says of each.
 fn whole() -> Value {
     let mut document = serde_json::to_value(Document::openapi()).expect("a generated document is always JSON");
@@ -96,7 +109,7 @@ fn whole() -> Value {
             "description": "session of a browser, from /login; without TLS it is named signalbox_session",
         },
     });
-    for route in routes().into_iter().filter(|route| route.kind == Kind::Api) {
+    for route in routes().into_iter().filter(is_described) {
         let operation = &mut document["paths"][&route.path][route.method.as_str().to_lowercase()];
         let is_open = route.access == Access::Open;
         operation["security"] = if is_open { json!([]) } else { json!([{ "token": [] }, { "session": [] }]) };
@@ -133,7 +146,7 @@ mod tests {
             .collect();
         let routed: BTreeSet<(String, String)> = routes()
             .iter()
-            .filter(|route| route.kind == Kind::Api)
+            .filter(|route| is_described(route))
             .map(|r| (r.method.to_string(), r.path.clone()))
             .collect();
         assert_eq!(documented, routed);

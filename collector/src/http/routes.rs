@@ -8,7 +8,7 @@ use crate::http::auth::{gate, identify};
 use crate::http::error::Failure;
 use crate::http::extract::BodyLimit;
 use crate::http::guard::{Slots, guard};
-use crate::http::{API_ROOT, App, api, login, openapi, page, probes};
+use crate::http::{API_ROOT, App, api, login, openapi, page, probes, prometheus};
 use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::http::{Method, StatusCode, Uri};
@@ -48,6 +48,8 @@ impl fmt::Display for Access {
 pub enum Kind {
     /// JSON; below [`API_ROOT`].
     Api,
+    /// JSON as Prometheus writes it; below [`prometheus::ROOT`].
+    Prometheus,
     /// HTML for a browser: who is not known is led to the login.
     Page,
     /// Text for machines.
@@ -74,7 +76,11 @@ impl Route {
         T: 'static,
     {
         let filter = MethodFilter::try_from(method.clone()).expect("a method of HTTP/1.1");
-        let root = if kind == Kind::Api { API_ROOT } else { "" };
+        let root = match kind {
+            Kind::Api => API_ROOT,
+            Kind::Prometheus => prometheus::ROOT,
+            Kind::Page | Kind::Plain => "",
+        };
         Route { method, path: format!("{root}{path}"), access, kind, handler: on(filter, handler) }
     }
 }
@@ -89,6 +95,7 @@ pub fn routes() -> Vec<Route> {
     table.extend(acting());
     table.extend(letting_agents_in());
     table.extend(letting_people_in());
+    table.extend(as_prometheus());
     table.extend(beside_the_api());
     table
 }
@@ -168,6 +175,30 @@ fn letting_people_in() -> Vec<Route> {
     ]
 }
 
+fn as_prometheus() -> Vec<Route> {
+    use Access::Needs;
+    use Permission::{ReadHistory, ReadStatus};
+    use prometheus::{listings, rules, status};
+    let get = Method::GET;
+    let table = vec![
+        Route::new(Kind::Prometheus, get.clone(), "/label/{name}/values", Needs(ReadHistory), listings::values),
+        Route::new(Kind::Prometheus, get.clone(), "/metadata", Needs(ReadHistory), listings::metadata),
+        Route::new(Kind::Prometheus, get.clone(), "/rules", Needs(ReadStatus), rules::rules),
+        Route::new(Kind::Prometheus, get.clone(), "/alerts", Needs(ReadStatus), rules::alerts),
+        Route::new(Kind::Prometheus, get.clone(), "/status/buildinfo", Needs(ReadHistory), status::build_info),
+        Route::new(Kind::Prometheus, get.clone(), "/status/tsdb", Needs(ReadHistory), status::tsdb),
+    ];
+    // What may be long comes as a form, too.
+    let both = [get, Method::POST].into_iter().flat_map(|method| {
+        let needs = Needs(ReadHistory);
+        [
+            Route::new(Kind::Prometheus, method.clone(), "/labels", needs, listings::labels),
+            Route::new(Kind::Prometheus, method, "/series", needs, listings::sets),
+        ]
+    });
+    table.into_iter().chain(both).collect()
+}
+
 fn beside_the_api() -> Vec<Route> {
     use Access::{Identity, Needs, NeedsFor, Open};
     use Permission::{OwnSession, ReadHistory, ReadIncidents, ReadMetrics, ReadStatus};
@@ -229,7 +260,7 @@ async fn no_route(uri: Uri) -> Failure {
     let under = |root: &str| path == root || path.strip_prefix(root).is_some_and(|rest| rest.starts_with('/'));
     let ours = format!("this collector's API is {API_ROOT}");
     if under("/api/v1") {
-        Failure::absent(format!("{path}: /api/v1 is kept free for Prometheus's API, which is not served yet"), ours)
+        Failure::absent(format!("{path}: this part of Prometheus's API is not served"), ours)
     } else if under("/api/v2") {
         Failure::absent(format!("{path}: /api/v2 is kept free for Alertmanager's API, which is not served yet"), ours)
     } else {

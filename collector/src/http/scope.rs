@@ -9,6 +9,7 @@
 //! series, series what the board knows of their host, agents their own labels.
 
 use crate::http::error::Failure;
+use crate::series::Sees;
 use signalbox_access::{Caller, Object, Permission, Scope, authorize};
 use signalbox_engine::board::Board;
 use signalbox_proto::api::{Agent, Counts, Entity, Incident, Item, Snooze, Status};
@@ -16,6 +17,7 @@ use signalbox_proto::names::{Labels, METRIC_NAME};
 use signalbox_proto::selector::Selector;
 use signalbox_proto::status::Level;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// One look of somebody at one board.
 pub(crate) struct Sight<'a> {
@@ -181,6 +183,17 @@ impl<'a> Sight<'a> {
         let entity = self.board.entity(&format!("host/{id}"));
         entity.map(labels_of).unwrap_or_default()
     }
+}
+
+/// Which series somebody may see, for whoever looks at many of them.
+pub(crate) fn series_in_sight(caller: Caller, board: Arc<Board>, permission: Permission) -> Sees {
+    if Sight::new(&caller, &board).is_whole() {
+        return None;
+    }
+    Some(Arc::new(move |labels: &Labels| {
+        let labels = labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Sight::new(&caller, &board).sees_series(permission, &labels)
+    }))
 }
 
 /// Items that are named when several match.

@@ -1,18 +1,16 @@
 //! Rules and channels: check, reload, test.
 
-use crate::explain::Sees;
 use crate::http::App;
 use crate::http::api::board::NoParams;
 use crate::http::auth::Who;
 use crate::http::error::Failure;
 use crate::http::extract::{Body, Empty, Params, Segments};
-use crate::http::scope::Sight;
+use crate::http::scope::series_in_sight;
 use axum::Json;
 use axum::extract::State;
 use signalbox_access::Permission;
 use signalbox_access::event::Record;
 use signalbox_proto::api::{ApiError, Done, NotifyTest, RulesReport, RulesToCheck};
-use signalbox_proto::names::Labels;
 
 /// What a set of rule files would be found to be, against the series that exist
 /// now. Changes nothing.
@@ -27,13 +25,7 @@ pub(crate) async fn check_rules(
     Who(caller): Who,
     Body(rules): Body<RulesToCheck>,
 ) -> Json<RulesReport> {
-    let board = app.handle.board();
-    let is_whole = Sight::new(&caller, &board).is_whole();
-    let sees = move |labels: &Labels| {
-        let labels = labels.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Sight::new(&caller, &board).sees_series(Permission::CheckRules, &labels)
-    };
-    let sees: Sees = if is_whole { None } else { Some(Box::new(sees)) };
+    let sees = series_in_sight(caller, app.handle.board(), Permission::CheckRules);
     Json(app.handle.check_rules(rules.files, sees).await)
 }
 

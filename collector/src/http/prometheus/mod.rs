@@ -1,0 +1,21 @@
+//! Prometheus's HTTP API, as Grafana, promtool and other clients of it call it.
+//!
+//! ```text
+//! GET, POST form -> [`params`] (times, steps, matchers) -> a read -> [`envelope`] (status, data, warnings)
+//! ```
+//!
+//! - [`listings`]: labels, their values, series, metadata.
+//! - [`rules`]: rules and alerts, in Prometheus's shape as far as that is honest.
+//! - [`status`]: what answers here, and what costs most.
+//!
+//! Unlike the API of our own, unknown parameters are ignored: clients send such.
+
+pub(crate) mod envelope;
+pub(crate) mod listings;
+pub(crate) mod number;
+pub(crate) mod params;
+pub(crate) mod rules;
+pub(crate) mod status;
+
+/// Where these routes begin.
+pub(crate) const ROOT: &str = "/api/v1";
