@@ -53,6 +53,19 @@ need_smtp_server() {
   for package in "$folder"/*.deb; do dpkg -x "$package" "$folder"; done
 }
 
+# Prometheus and promtool, for the tests of its API and of remote write.
+need_prometheus() {
+  local folder="$CARGO_TARGET_DIR/../debian/prometheus"
+  export SIGNALBOX_TEST_PROMETHEUS="$folder/usr/bin"
+  [ -x "$SIGNALBOX_TEST_PROMETHEUS/promtool" ] && return 0
+  mkdir -p "$folder"
+  say "fetching prometheus"
+  (cd "$folder" && apt-get download -qq prometheus) ||
+    { as_root apt-get update -qq && (cd "$folder" && apt-get download -qq prometheus); }
+  dpkg -x "$folder"/prometheus_*.deb "$folder"
+  rm -f "$folder"/*.deb
+}
+
 # A library that makes a program's wall clock jump, for F40. Without it that test
 # says SKIPPED.
 need_faketime() {
@@ -156,6 +169,7 @@ if [ "$quick" = 1 ]; then
 else
   build_products
   need_smtp_server
+  need_prometheus
   need_faketime
   tests "collector, tidiness, system" --release "${linked[@]}"
 fi

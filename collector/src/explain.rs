@@ -7,13 +7,13 @@
 use crate::config::refusal;
 use crate::handle::HandleError;
 use crate::query::{QueryLimits, Reader};
+use crate::reading::{Asked, read};
 use crate::selection::select;
-use crate::reading::read;
 use crate::series::Sees;
 use crate::shared::Shared;
 use crate::store::{Family, Store, StoreError, each_of, keys};
-use crate::writer::EXPLAINED;
 use crate::writer::intake::HOST;
+use crate::writer::EXPLAINED;
 use signalbox_engine::board::Board;
 use signalbox_engine::config;
 use signalbox_engine::decision::Table;
@@ -91,15 +91,18 @@ fn locate(shared: &Shared, rules: &Ruleset, id: &str, at: UnixMillis) -> Result<
 fn exact(shared: &Shared, rules: &Ruleset, id: &str, at: UnixMillis) -> Result<Option<Located>, HandleError> {
     let range = (at - SERIES_SPAN, at.shifted(1));
     for (agent, rule) in readings(rules, id) {
-        let selector = rule.selector.narrowed(HOST, agent.as_str());
-        for series in select(shared, selector.matchers(), range, usize::MAX).map_err(store_error)? {
-            let labels = series.labels.to_labels();
-            // Of several parts the last one: the series that spoke again.
-            if let (true, Some((_, part))) =
-                (item_id(&agent, rule, &labels) == id, series.parts.iter().max_by_key(|part| part.1))
-            {
-                let (labels, rule, series) = (Arc::new(labels), rule.id.clone(), SeriesId(part.0));
-                return Ok(Some(Located { agent, series, labels, rule }));
+        let owner = shared.catalogue().numbers.get(&agent).copied();
+        // What agents sample carries their name; what others send keeps its labels.
+        for selector in [rule.selector.narrowed(HOST, agent.as_str()), rule.selector.clone()] {
+            for series in select(shared, selector.matchers(), range, usize::MAX).map_err(store_error)? {
+                // Of several parts the last one: the series that spoke again.
+                let own = series.parts.iter().filter(|part| Some(part.0) == owner);
+                let Some((_, last)) = own.max_by_key(|part| part.1) else { continue };
+                let labels = series.labels.to_labels();
+                if item_id(&agent, rule, &labels) == id {
+                    let (labels, rule, series) = (Arc::new(labels), rule.id.clone(), SeriesId(last.0));
+                    return Ok(Some(Located { agent, series, labels, rule }));
+                }
             }
         }
     }
@@ -191,7 +194,8 @@ impl Past<'_> {
 fn samples(shared: &Shared, item: &Located, at: UnixMillis) -> Result<Vec<(UnixMillis, f64)>, HandleError> {
     let Some(agent) = shared.catalogue().numbers.get(&item.agent).copied() else { return Ok(Vec::new()) };
     let limits = QueryLimits::default();
-    let reader = Reader { shared, deadline: shared.clock().mono() + limits.timeout, limits };
+    let (deadline, waiting) = (shared.clock().mono() + limits.timeout, Asked::default());
+    let reader = Reader { shared, deadline, limits, waiting: &waiting };
     let id = StoredId(item.series.0);
     let points = reader.points(agent, &[id], at - SAMPLES_SPAN, at, &mut 0).map_err(store_error)?;
     let points = points.into_iter().next().unwrap_or_default();

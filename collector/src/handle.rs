@@ -5,16 +5,20 @@
 //! bounded inbox and is answered after the commit that holds it; queries run on
 //! blocking threads and never hold the writer up.
 
+use crate::evaluate::{self, NoAnswer, evaluate};
 use crate::reading::{Asked, NotRead, read};
+use crate::remote::{Remote, WriteError, Written};
 use crate::series::Sees;
 use crate::shared::Shared;
 use crate::writer::inbox::{Inbox, InboxError, Message};
+use bytes::Bytes;
 use signalbox_access::event::{Denial, Record};
 use signalbox_access::{AccessAct, AccessView, Caller};
 use signalbox_engine::board::Board;
 use signalbox_engine::decision::Answer;
 use signalbox_engine::event::{Act, DeliveryOutcome};
 use signalbox_proto::api::{AuditEntry, AuditVerdict, Explanation, Finding, QueryAnswer, RulesReport};
+use signalbox_proto::names::AgentId;
 use signalbox_proto::selector::Selector;
 use signalbox_proto::units::{Millis, UnixMillis};
 use std::collections::BTreeMap;
@@ -82,6 +86,7 @@ impl From<NotRead> for HandleError {
 pub struct Handle {
     shared: Arc<Shared>,
     inbox: Inbox,
+    remote: Arc<Remote>,
     reloads: mpsc::Sender<oneshot::Sender<Result<String, Vec<Finding>>>>,
 }
 
@@ -91,7 +96,8 @@ impl Handle {
         inbox: Inbox,
         reloads: mpsc::Sender<oneshot::Sender<Result<String, Vec<Finding>>>>,
     ) -> Handle {
-        Handle { shared, inbox, reloads }
+        let remote = Arc::new(Remote::new(Arc::clone(&shared), inbox.clone()));
+        Handle { shared, inbox, remote, reloads }
     }
 
     /// The newest published board: committed truth only.
@@ -197,6 +203,23 @@ impl Handle {
         limits: QueryLimits,
     ) -> Result<QueryAnswer, QueryError> {
         crate::query::run(Arc::clone(&self.shared), selector, from, to, limits).await
+    }
+
+    /// Evaluates a query in PromQL.
+    ///
+    /// # Errors
+    /// [`NoAnswer`].
+    pub(crate) async fn evaluate(&self, asked: evaluate::Asked) -> Result<signalbox_promql::value::Answer, NoAnswer> {
+        evaluate(&self.shared, asked).await
+    }
+
+    /// Takes samples that a source of this name writes, in a packed request of remote
+    /// write; returns after the commit that holds them.
+    ///
+    /// # Errors
+    /// [`WriteError`].
+    pub(crate) async fn write(&self, source: AgentId, interval: Millis, body: Bytes) -> Result<Written, WriteError> {
+        self.remote.write(source, interval, body).await
     }
 
     /// Reads what readers share, on a blocking thread.

@@ -16,10 +16,13 @@
 //! - [`tls`]: keys, certificates and who passes a handshake.
 //! - `whole_file`: small files, written whole or not at all.
 //! - [`rig`]: the same without doors and clock, for measurements.
+//! - `evaluate`: queries in PromQL; `select`: the store as they read it.
+//! - `remote`: samples that others send.
 //! - [`run`]: all of it put together.
 
 pub mod access;
 pub mod config;
+mod evaluate;
 mod explain;
 pub mod handle;
 pub mod http;
@@ -29,8 +32,10 @@ pub mod notify;
 pub mod query;
 mod reading;
 pub mod reload;
+mod remote;
 pub mod rig;
 pub mod run;
+mod select;
 pub mod selection;
 mod series;
 mod shared;

@@ -4,8 +4,9 @@
 //! their lock and read without it, chunks are read from the store; lanes first, so
 //! that a chunk sealed in between is seen twice and never not at all.
 
-use crate::selection::{Selected, select};
-use crate::reading::{NotRead, read};
+use crate::reading::{Asked, NotRead, read};
+use crate::select::by_owner;
+use crate::selection::select;
 use crate::shared::Shared;
 use crate::store::{Family, StoreError, after_prefix, each};
 use signalbox_proto::api::{QueryAnswer, SeriesPoints};
@@ -15,9 +16,11 @@ use signalbox_tsdb::chunk::ChunkReader;
 use signalbox_tsdb::keys::{AgentNo, Chunk};
 use signalbox_tsdb::merge::{merge, order};
 use signalbox_tsdb::{Point, SeriesId};
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use thiserror::Error;
+
+/// Series that are looked for in a lane before it is copied.
+const LOOKED_FOR_MAX: usize = 16;
 
 /// How much one answer may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,6 +64,9 @@ pub enum QueryError {
         /// How many it may read.
         limit: usize,
     },
+    /// Nobody waits for the answer any more.
+    #[error("nobody waits for the answer")]
+    Gone,
     /// The store could not be read.
     #[error("{0}")]
     Store(String),
@@ -82,8 +88,8 @@ pub(crate) async fn run(
 ) -> Result<QueryAnswer, QueryError> {
     let deadline = shared.clock().mono() + limits.timeout;
     metrics::counter!("signalbox_queries_total").increment(1);
-    let reading = read(&shared, limits.timeout, move |shared, _| {
-        answer(&Reader { shared, deadline, limits }, &selector, from, to)
+    let reading = read(&shared, limits.timeout, move |shared, waiting| {
+        answer(&Reader { shared, deadline, limits, waiting }, &selector, from, to)
     });
     reading.await.map_err(|error| match error {
         NotRead::Busy => QueryError::Busy,
@@ -97,6 +103,8 @@ pub(crate) struct Reader<'a> {
     /// On the monotonic clock.
     pub(crate) deadline: Millis,
     pub(crate) limits: QueryLimits,
+    /// Whoever asked.
+    pub(crate) waiting: &'a Asked,
 }
 
 pub(crate) fn answer(
@@ -145,19 +153,11 @@ pub(crate) fn json_point(point: &Point) -> (i64, Option<f64>) {
     (point.time.0, Some(point.value).filter(|value| value.is_finite()))
 }
 
-/// Parts of the series by whose chunks hold them: (place of the series, id).
-fn by_owner(found: &[Selected]) -> BTreeMap<AgentNo, Vec<(usize, SeriesId)>> {
-    let mut groups: BTreeMap<AgentNo, Vec<(usize, SeriesId)>> = BTreeMap::new();
-    for (place, series) in found.iter().enumerate() {
-        for &(owner, id) in &series.parts {
-            groups.entry(owner).or_default().push((place, id));
-        }
-    }
-    groups
-}
-
 impl Reader<'_> {
     fn check_time(&self) -> Result<(), QueryError> {
+        if self.waiting.is_gone() {
+            return Err(QueryError::Gone);
+        }
         if self.shared.clock().mono() > self.deadline {
             return Err(QueryError::TimedOut(self.limits.timeout));
         }
@@ -185,7 +185,9 @@ impl Reader<'_> {
             let (sealing, lane) = {
                 let state = cell.read();
                 let overlaps = state.lane.time_range().is_some_and(|(min, max)| min < end && max >= from);
-                (state.sealing.clone(), overlaps.then(|| state.lane.clone()))
+                // A copy costs more than a look for a few series, of which one lane of many has any.
+                let is_wanted = overlaps && (ids.len() > LOOKED_FOR_MAX || ids.iter().any(|id| state.lane.has(*id)));
+                (state.sealing.clone(), is_wanted.then(|| state.lane.clone()))
             };
             if let Some(part) = sealing {
                 part.scan(ids, from, end, &mut open);

@@ -3,6 +3,7 @@
 //! same writer, store and queries that a collector runs.
 
 use crate::query::{QueryError, QueryLimits, Reader, answer};
+use crate::reading::Asked;
 use crate::shared::Shared;
 use crate::store::{Store, StoreError};
 use crate::telemetry::Telemetry;
@@ -93,7 +94,7 @@ impl Rig {
     /// [`QueryError`].
     pub fn query(&self, selector: &Selector, from: UnixMillis, to: UnixMillis) -> Result<QueryAnswer, QueryError> {
         let deadline = Millis(u64::MAX);
-        answer(&Reader { shared: &self.shared, deadline, limits: QueryLimits::default() }, selector, from, to)
+        answer(&Reader { shared: &self.shared, deadline, limits: QueryLimits::default(), waiting: &Asked::default() }, selector, from, to)
     }
 
     /// Where the series are.

@@ -189,6 +189,7 @@ mod tests {
     use crate::telemetry::Telemetry;
     use signalbox_proto::clock::ManualClock;
     use signalbox_proto::units::UnixMillis;
+    use signalbox_tsdb::keys::AgentNo;
 
     fn shared() -> Shared {
         let clock = Arc::new(ManualClock::at(UnixMillis(0)));
@@ -198,7 +199,8 @@ mod tests {
             ("up", [("host", "b"), ("job", "x")]),
             ("load", [("host", "a"), ("cpu", "0")]),
         ] {
-            shared.index_mut().get_or_insert(&Labels::series(name, &labels).unwrap()).unwrap();
+            let labels = Labels::series(name, &labels).unwrap();
+            shared.index_mut().get_or_insert(AgentNo(0), &labels, UnixMillis(0)).unwrap();
         }
         shared
     }

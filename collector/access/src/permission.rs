@@ -29,6 +29,8 @@ pub enum Permission {
     TestChannels,
     /// Read the configuration files again.
     ReloadConfig,
+    /// Write samples of others: Prometheus's remote write.
+    WriteSamples,
     /// Join tokens, approval, revocation, the CA.
     ManageAgents,
     /// Users, their roles and sessions, API tokens.
@@ -41,7 +43,7 @@ pub enum Permission {
 
 impl Permission {
     /// Every permission.
-    pub const ALL: [Permission; 14] = [
+    pub const ALL: [Permission; 15] = [
         Permission::ReadStatus,
         Permission::ReadHistory,
         Permission::ReadIncidents,
@@ -52,6 +54,7 @@ impl Permission {
         Permission::CheckRules,
         Permission::TestChannels,
         Permission::ReloadConfig,
+        Permission::WriteSamples,
         Permission::ManageAgents,
         Permission::ManageUsers,
         Permission::ReadAudit,
@@ -71,6 +74,7 @@ impl Permission {
             Permission::CheckRules => "check_rules",
             Permission::TestChannels => "test_channels",
             Permission::ReloadConfig => "reload_config",
+            Permission::WriteSamples => "write_samples",
             Permission::ManageAgents => "manage_agents",
             Permission::ManageUsers => "manage_users",
             Permission::ReadAudit => "read_audit",
@@ -92,7 +96,9 @@ impl Permission {
             | Permission::CheckRules
             | Permission::TestChannels => Role::Operator,
             Permission::ReloadConfig => Role::ChangeManager,
-            Permission::ManageAgents | Permission::ManageUsers | Permission::ReadAudit => Role::Admin,
+            Permission::WriteSamples | Permission::ManageAgents | Permission::ManageUsers | Permission::ReadAudit => {
+                Role::Admin
+            }
         }
     }
 

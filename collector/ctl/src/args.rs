@@ -1,8 +1,11 @@
-//! The command line, as clap reads it; [`access`] has what is about identities.
+//! The command line, as clap reads it; [`access`] has what is about identities,
+//! [`series`] what is about series.
 
 mod access;
+mod series;
 
 pub use access::{AuditAct, CaAct, JoinTokenAct, LoginArgs, TokensAct, UsersAct};
+pub use series::{LabelsArgs, ListArgs, QueryArgs};
 
 use crate::when::When;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -52,6 +55,8 @@ pub enum Output {
     Table,
     /// For programs.
     Json,
+    /// For spreadsheets: query, series, labels and cardinality only.
+    Csv,
 }
 
 /// What to do.
@@ -81,8 +86,18 @@ pub enum Command {
         #[command(subcommand)]
         act: SnoozeAct,
     },
-    /// Series over a range, with a sparkline each
+    /// PromQL at an instant or over a range; a bare selector: its samples, with a sparkline each
     Query(QueryArgs),
+    /// Series that match
+    Series(ListArgs),
+    /// Label names, or the values of one
+    Labels(LabelsArgs),
+    /// Which metrics and labels have the most series
+    Cardinality {
+        /// At most this many of each kind
+        #[arg(long, default_value_t = 10, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=10_000))]
+        limit: u64,
+    },
     /// The proof of a verdict, from stored facts alone
     Explain {
         /// Item as the board names it: host/web1:filesystem-full{mountpoint="/"}
@@ -392,25 +407,6 @@ pub enum SnoozeAct {
         #[arg(long, default_value = "")]
         reason: String,
     },
-}
-
-/// `signalbox query`.
-#[derive(Debug, Args)]
-pub struct QueryArgs {
-    /// name{label="value",other=~"regex"}
-    pub selector: String,
-    /// The last SPAN, up to now
-    #[arg(long, value_name = "SPAN", default_value = "15m", value_parser = parse_span, conflicts_with = "from")]
-    pub last: Millis,
-    /// Start, inclusive: RFC 3339, or an age like 2h
-    #[arg(long, value_name = "T", allow_hyphen_values = true)]
-    pub from: Option<When>,
-    /// End, inclusive; now if not given
-    #[arg(long, value_name = "T", requires = "from", allow_hyphen_values = true)]
-    pub to: Option<When>,
-    /// At most this many points a series, 1 to 11000
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=11_000))]
-    pub limit_points: Option<u64>,
 }
 
 /// `signalbox rules …`.

@@ -17,8 +17,10 @@ use signalbox_proto::units::{Bytes, Millis};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use thiserror::Error;
 
-/// Path under which all routes lie.
+/// Path under which all routes of our own lie.
 const ROOT: [&str; 3] = ["api", "signalbox", "v1"];
+/// And those after Prometheus.
+const PROMETHEUS_ROOT: [&str; 2] = ["api", "v1"];
 
 /// Largest body that is read. A board of 100 000 items is about 60 MB.
 pub const ANSWER_LIMIT: Bytes = Bytes::from_mib(64);
@@ -187,7 +189,24 @@ impl Client {
         path: &[&str],
         query: &[(&str, String)],
     ) -> Result<Answer<T>, ClientError> {
-        let mut url = self.url(path)?;
+        self.get_below(&ROOT, path, query).await
+    }
+
+    pub(crate) async fn get_prometheus<T: DeserializeOwned>(
+        &self,
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<Answer<T>, ClientError> {
+        self.get_below(&PROMETHEUS_ROOT, path, query).await
+    }
+
+    async fn get_below<T: DeserializeOwned>(
+        &self,
+        root: &[&str],
+        path: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<Answer<T>, ClientError> {
+        let mut url = self.url(root, path)?;
         for (name, value) in query {
             url.query_pairs_mut().append_pair(name, value);
         }
@@ -200,7 +219,7 @@ impl Client {
         path: &[&str],
         body: Option<&(impl Serialize + Sync)>,
     ) -> Result<Answer<T>, ClientError> {
-        let url = self.url(path)?;
+        let url = self.url(&ROOT, path)?;
         let request = self.http.request(method, url.clone());
         let request = match body {
             Some(body) => request.json(body),
@@ -209,13 +228,13 @@ impl Client {
         self.call(request, &url).await
     }
 
-    fn url(&self, path: &[&str]) -> Result<Url, ClientError> {
+    fn url(&self, root: &[&str], path: &[&str]) -> Result<Url, ClientError> {
         let mut url = self.base.clone();
         // The parser drops dot segments without a word: the call would go to another route.
         if let Some(name) = path.iter().find(|name| matches!(**name, "" | "." | "..")) {
             return Err(ClientError::Name { name: (*name).to_owned(), what: "anything the collector knows" });
         }
-        url.path_segments_mut().expect("an http URL always has a path").clear().extend(ROOT).extend(path);
+        url.path_segments_mut().expect("an http URL always has a path").clear().extend(root).extend(path);
         Ok(url)
     }
 
@@ -261,9 +280,22 @@ fn with_token(
     Ok(http.default_headers(HeaderMap::from_iter([(AUTHORIZATION, value)])))
 }
 
+/// What the routes after Prometheus say when they refuse.
+#[derive(serde::Deserialize)]
+struct PrometheusError {
+    error: String,
+}
+
 fn refusal(status: StatusCode, body: &[u8]) -> ClientError {
     if let Ok(ApiError { error, remedy }) = serde_json::from_slice(body) {
         return ClientError::Refused { status: status.as_u16(), error: clean(&error).into_owned(), remedy };
+    }
+    if let Ok(PrometheusError { error }) = serde_json::from_slice(body) {
+        return ClientError::Refused {
+            status: status.as_u16(),
+            error: clean(&error).into_owned(),
+            remedy: String::new(),
+        };
     }
     let quote: String = String::from_utf8_lossy(body).chars().take(QUOTE_LIMIT_CHARS).collect();
     let quote = quote.trim();
@@ -350,9 +382,9 @@ mod tests {
     #[test]
     fn names_are_escaped_and_dot_segments_refused() {
         let client = Client::new("http://127.0.0.1:1", Millis(1)).unwrap();
-        let url = client.url(&["notify", "test", "on call/1?"]).unwrap();
+        let url = client.url(&ROOT, &["notify", "test", "on call/1?"]).unwrap();
         assert_eq!(url.as_str(), "http://127.0.0.1:1/api/signalbox/v1/notify/test/on%20call%2F1%3F");
-        assert!(client.url(&["agents", "..", "retire"]).is_err());
+        assert!(client.url(&ROOT, &["agents", "..", "retire"]).is_err());
     }
 
     #[test]

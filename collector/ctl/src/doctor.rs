@@ -68,7 +68,7 @@ pub async fn run(cli: &Cli, said: &Said, clock: &dyn Clock) -> Result<u8, Failur
 fn show(cli: &Cli, findings: &[Finding], now: UnixMillis) -> Result<(), Failure> {
     let text = match cli.output {
         Output::Json => serde_json::to_string(findings).map_err(|error| Failure::Terminal(error.into()))? + "\n",
-        Output::Table => {
+        Output::Table | Output::Csv => {
             let columns = crossterm::terminal::size().ok().map(|(columns, _)| usize::from(columns));
             let terminal = std::io::stdout().is_terminal();
             let look = Look { width: columns.filter(|n| terminal && *n > 0), colour: false, now };

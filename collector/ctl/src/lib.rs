@@ -1,7 +1,7 @@
 //! `signalbox`, the operator's command, as a library that tests can reach.
 //!
 //! Shape: [`args`] reads the command line; [`run`] asks the collector through
-//! [`client`] and [`routes`], and prints what [`render`] makes of the answer.
+//! [`client`], [`routes`] and [`prometheus`], and prints what [`render`] makes of the answer.
 //! `top` is the live board. Rendering and the board's state are pure; only
 //! `run` and the loop of `top` wait, read the clock or touch the terminal.
 //!
@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod exit;
 pub mod hosts;
 pub mod look;
+pub mod prometheus;
 pub mod render;
 pub mod routes;
 pub mod run;

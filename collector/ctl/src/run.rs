@@ -1,11 +1,12 @@
 //! From words to an exit code: asks the collector, prints what comes back;
-//! [`access`] has the commands about who may do what.
+//! [`access`] has the commands about who may do what, [`series`] those about series.
 
 mod access;
+mod series;
 
 use crate::args::{
-    Cli, Command, IncidentsAct, IncidentsList, NotifyAct, Output, QueryArgs, RulesAct, SnoozeAct, StatusArgs,
-    asks_for_check, asks_for_json,
+    Cli, Command, IncidentsAct, IncidentsList, NotifyAct, Output, RulesAct, SnoozeAct, StatusArgs, asks_for_check,
+    asks_for_json,
 };
 use crate::client::{Answer, Client, ClientError};
 use crate::exit::{self, Failure};
@@ -86,11 +87,20 @@ fn told_by_clap(error: &clap::Error, plugin: bool, json: bool) -> ExitCode {
     ExitCode::from(if is_answer { exit::OK } else { exit::USAGE })
 }
 
+/// Commands whose answer is one table.
+fn has_csv(command: &Command) -> bool {
+    matches!(command, Command::Query(_) | Command::Series(_) | Command::Labels(_) | Command::Cardinality { .. })
+}
+
 async fn run(cli: &Cli) -> Result<u8, Failure> {
+    if cli.output == Output::Csv && !has_csv(&cli.command) {
+        let words = "csv is for query, series, labels and cardinality; write --output json or table";
+        return Err(Failure::Usage(words.to_owned()));
+    }
     match &cli.command {
         Command::Version => {
             print(match cli.output {
-                Output::Table => concat!("signalbox ", env!("CARGO_PKG_VERSION"), "\n"),
+                Output::Table | Output::Csv => concat!("signalbox ", env!("CARGO_PKG_VERSION"), "\n"),
                 Output::Json => concat!("{\"version\":\"", env!("CARGO_PKG_VERSION"), "\"}\n"),
             })?;
             return Ok(exit::OK);
@@ -131,6 +141,9 @@ impl Session<'_> {
             Command::Incidents { list, act } => self.incidents(list, act.as_ref()).await?,
             Command::Snooze { act } => self.snooze(act).await?,
             Command::Query(args) => self.query(args).await?,
+            Command::Series(args) => self.series(args).await?,
+            Command::Labels(args) => self.labels(args).await?,
+            Command::Cardinality { limit } => self.cardinality(*limit).await?,
             Command::Explain { item, at } => {
                 let now = self.clock.wall();
                 let at = at.map(|at| at.seen_from(now));
@@ -169,7 +182,7 @@ impl Session<'_> {
     fn emit<T>(&self, answer: &Answer<T>, table: impl FnOnce(&Look, &T) -> String) -> Result<(), Failure> {
         match self.cli.output {
             Output::Json => print(&format!("{}\n", clean_json(&answer.body))),
-            Output::Table => print(&table(&self.look(), &answer.value)),
+            Output::Table | Output::Csv => print(&table(&self.look(), &answer.value)),
         }
     }
 
@@ -192,7 +205,7 @@ impl Session<'_> {
             None => render::check::line(&answer.value),
         };
         let text = match self.cli.output {
-            Output::Table => line,
+            Output::Table | Output::Csv => line,
             Output::Json => render::check::json(shown, &line),
         };
         print(&format!("{text}\n"))?;
@@ -297,18 +310,6 @@ impl Session<'_> {
                 self.done(&self.ask("ending the snooze", self.client.end_snooze(*id, &act)).await?)
             }
         }
-    }
-
-    async fn query(&self, args: &QueryArgs) -> Result<(), Failure> {
-        let now = self.clock.wall();
-        let to = args.to.map_or(now, |to| to.seen_from(now));
-        let from = args.from.map_or(now - args.last, |from| from.seen_from(now));
-        if from > to {
-            return Err(Failure::Usage("the range ends before it starts: --from must lie before --to".to_owned()));
-        }
-        let call = self.client.query(&args.selector, from, to, args.limit_points);
-        let answer = self.ask("reading series", call).await?;
-        self.emit(&answer, render::query::answer)
     }
 
     async fn check_rules(&self, paths: &[std::path::PathBuf]) -> Result<(), Failure> {

@@ -39,9 +39,13 @@ pub(crate) fn entity_of(agent: &AgentId, labels: &Labels) -> String {
 /// `host/web1:filesystem-full{mountpoint="/"}`: the labels that the entity's name
 /// does not say already. The metric is named where a rule judges several.
 pub(crate) fn item_id(entity: &str, rule: &Rule, labels: &Labels) -> String {
-    let implied = |name: &str| name == METRIC_NAME || name == HOST || name == WATCH;
+    let host = entity.split('/').nth(1);
+    // A source that writes for many hosts is the host of none of them.
+    let implied = |name: &str, value: &str| {
+        name == METRIC_NAME || name == WATCH || (name == HOST && host.is_none_or(|host| host == value))
+    };
     let metric = if rule.selector.metric().is_none() { labels.metric() } else { None };
-    let rest = labels.iter().filter(|(name, _)| !implied(name));
+    let rest = labels.iter().filter(|(name, value)| !implied(name, value));
     let n_bytes: usize = labels.iter().map(|(name, value)| name.len() + value.len() + LABEL_MARKS).sum();
     let mut id = String::with_capacity(entity.len() + rule.id.len() + n_bytes + 2 * LABEL_MARKS);
     id.extend([entity, ":", &rule.id]);

@@ -85,7 +85,7 @@ async fn nobody_gets_in_anywhere_and_hears_the_same_everywhere() {
             }
         }
     }
-    for request in [get("/nothing"), get("/api/v1/query"), json("DELETE", &format!("{API}/status"), "{}")] {
+    for request in [get("/nothing"), get("/api/v1/nothing"), json("DELETE", &format!("{API}/status"), "{}")] {
         let (response, body) = ask_as(&app, far(false), request).await;
         assert_eq!(response.status(), 401);
         bodies.insert(body);

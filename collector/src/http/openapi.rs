@@ -1,7 +1,7 @@
 //! The API's description, made from the handlers themselves.
 
 use crate::http::api::{acts, audit, board, config, history, joining, own, users};
-use crate::http::prometheus::{listings, rules, status as served};
+use crate::http::prometheus::{self, listings, rules, status as served};
 use crate::http::routes::{Access, Kind, Route, routes};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
@@ -69,12 +69,17 @@ use utoipa::OpenApi;
         joining::drop_ca,
         audit::lines,
         audit::verify,
+        prometheus::query::instant,
+        prometheus::query::range,
+        prometheus::query::exemplars,
+        prometheus::query::format,
         listings::labels,
         listings::values,
         listings::sets,
         listings::metadata,
         rules::rules,
         rules::alerts,
+        prometheus::write::write,
         served::build_info,
         served::tsdb,
         document,

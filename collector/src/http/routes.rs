@@ -177,10 +177,11 @@ fn letting_people_in() -> Vec<Route> {
 
 fn as_prometheus() -> Vec<Route> {
     use Access::Needs;
-    use Permission::{ReadHistory, ReadStatus};
-    use prometheus::{listings, rules, status};
+    use Permission::{ReadHistory, ReadStatus, WriteSamples};
+    use prometheus::{listings, query, rules, status, write};
     let get = Method::GET;
     let table = vec![
+        Route::new(Kind::Prometheus, Method::POST, "/write", Needs(WriteSamples), write::write),
         Route::new(Kind::Prometheus, get.clone(), "/label/{name}/values", Needs(ReadHistory), listings::values),
         Route::new(Kind::Prometheus, get.clone(), "/metadata", Needs(ReadHistory), listings::metadata),
         Route::new(Kind::Prometheus, get.clone(), "/rules", Needs(ReadStatus), rules::rules),
@@ -192,6 +193,10 @@ fn as_prometheus() -> Vec<Route> {
     let both = [get, Method::POST].into_iter().flat_map(|method| {
         let needs = Needs(ReadHistory);
         [
+            Route::new(Kind::Prometheus, method.clone(), "/query", needs, query::instant),
+            Route::new(Kind::Prometheus, method.clone(), "/query_range", needs, query::range),
+            Route::new(Kind::Prometheus, method.clone(), "/query_exemplars", needs, query::exemplars),
+            Route::new(Kind::Prometheus, method.clone(), "/format_query", needs, query::format),
             Route::new(Kind::Prometheus, method.clone(), "/labels", needs, listings::labels),
             Route::new(Kind::Prometheus, method, "/series", needs, listings::sets),
         ]

@@ -16,6 +16,9 @@ pub(crate) const AGENTS_MAX: usize = 100_000;
 /// Epochs of one agent that are open at a time: one is live, the others drain. An
 /// agent that crashes every second opens 120 before the first is forgotten.
 pub(crate) const LANES_PER_AGENT_MAX: usize = 256;
+/// Of a source that writes from afar: all shards of one link, and those before it that
+/// are not forgotten yet.
+pub(crate) const LANES_PER_SOURCE_MAX: usize = 4096;
 /// Marks that are kept for one agent; the oldest go first.
 pub(crate) const MARKS_PER_AGENT_MAX: usize = signalbox_proto::limits::EPOCHS_PER_HELLO_MAX;
 
@@ -24,8 +27,8 @@ pub(crate) const MARKS_PER_AGENT_MAX: usize = signalbox_proto::limits::EPOCHS_PE
 pub(crate) struct LaneEntry {
     /// Shared with readers.
     pub(crate) cell: Arc<LaneCell>,
-    /// By shape: what rules watch of it; none until its first tick.
-    pub(crate) shapes: Vec<Option<ShapeWatch>>,
+    /// By shape: what rules watch of it, check by check; none until its first tick.
+    pub(crate) shapes: Vec<Option<Box<[ShapeWatch]>>>,
     /// When its last batch came.
     pub(crate) last_received: UnixMillis,
 }
@@ -47,8 +50,11 @@ pub(crate) struct AgentEntry {
     pub(crate) marks: BTreeMap<u64, u64>,
     /// Open lanes by epoch.
     pub(crate) lanes: BTreeMap<u64, LaneEntry>,
-    /// The greatest epoch that its stream named: only this one is live.
+    /// The greatest epoch that its stream named: only this one is live; of a source that
+    /// writes from afar, whose shards are epochs, all from this one on.
     pub(crate) live_epoch: u64,
+    /// Its stream, or the last one since the start, is that of such a source.
+    pub(crate) is_remote: bool,
     /// Watched series of each check, as last told to the engine.
     pub(crate) layouts: HashMap<Arc<str>, Arc<[SeriesId]>>,
 }
@@ -64,8 +70,14 @@ impl AgentEntry {
             marks: BTreeMap::new(),
             lanes: BTreeMap::new(),
             live_epoch: 0,
+            is_remote: false,
             layouts: HashMap::new(),
         }
+    }
+
+    /// True when samples of this epoch are judged as what is true now.
+    pub(crate) fn is_live(&self, epoch: u64) -> bool {
+        epoch == self.live_epoch || (self.is_remote && epoch > self.live_epoch)
     }
 
     /// True when this is the stream that stands.

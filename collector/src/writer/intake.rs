@@ -4,7 +4,7 @@
 //! run ahead of the disk until the turn commits, and a turn that the store refuses
 //! makes the writer read them back.
 
-use super::agents::{AgentEntry, Agents, LANES_PER_AGENT_MAX, LaneEntry};
+use super::agents::{AgentEntry, Agents, LANES_PER_AGENT_MAX, LANES_PER_SOURCE_MAX, LaneEntry};
 use super::deeds::Deed;
 use super::inbox::{Marks, Message, Queued};
 use super::newcomer::Newcomer;
@@ -148,7 +148,7 @@ impl Taker<'_> {
         }
         let entry = self.agents.find(stream.agent()).expect("heard above");
         let (epoch, seq) = (batch.epoch, batch.seq);
-        if epoch > entry.live_epoch {
+        if !entry.is_live(epoch) && epoch > entry.live_epoch {
             entry.go_live(epoch);
         }
         let mark = entry.marks.get(&epoch).copied().unwrap_or(0);
@@ -184,7 +184,7 @@ impl Taker<'_> {
         }
         entry.marks.insert(epoch, seq);
         self.out.marks.insert((entry.no, epoch), seq);
-        let (agent, live) = (entry.id.clone(), epoch == entry.live_epoch);
+        let (agent, live) = (entry.id.clone(), entry.is_live(epoch));
         for event in batch.events {
             self.out.event(self.at, Event::Agent { agent: agent.clone(), event });
         }
@@ -200,7 +200,7 @@ impl Taker<'_> {
     /// Decodes the batch, once, and sieves its ticks.
     fn append(&mut self, agent: &AgentId, record: &Record) -> Result<Vec<SampledTick>, Fault> {
         let entry = self.agents.find(agent).expect("the caller found it");
-        let live = record.epoch == entry.live_epoch;
+        let (live, is_remote) = (entry.is_live(record.epoch), entry.is_remote);
         let lane = entry.lanes.get_mut(&record.epoch).expect("the caller opened it");
         for shape in &record.shapes {
             // Said anew, so possibly changed since it was forgotten.
@@ -219,14 +219,14 @@ impl Taker<'_> {
                 shapes.resize(at + 1, None);
             }
             if shapes[at].is_none() {
-                let watch = news.learn(tick, sieve);
+                let watches = news.learn(tick, sieve, is_remote);
                 if live {
-                    news.lay_out(&watch, layouts);
+                    watches.iter().for_each(|watch| news.lay_out(watch, layouts));
                 }
-                shapes[at] = Some(watch);
+                shapes[at] = Some(watches);
             }
-            let watch = shapes[at].as_mut().expect("learnt above");
-            ticks.extend(sieve.pass(tick, watch, live));
+            let watches = shapes[at].as_mut().expect("learnt above");
+            ticks.extend(watches.iter_mut().filter_map(|watch| sieve.pass(tick, watch, live)));
         };
         let appended = lane.cell.write().lane.append(record, visit).map_err(fault_of)?;
         self.out.n_samples += appended.n_samples;
@@ -259,8 +259,9 @@ fn open_lane(entry: &mut AgentEntry, epoch: u64, shared: &Shared) -> Result<(), 
     if entry.lanes.contains_key(&epoch) {
         return Ok(());
     }
-    if entry.lanes.len() >= LANES_PER_AGENT_MAX {
-        return Err(Fault::Limit(format!("over {LANES_PER_AGENT_MAX} epochs of one agent are open")));
+    let limit = if entry.is_remote { LANES_PER_SOURCE_MAX } else { LANES_PER_AGENT_MAX };
+    if entry.lanes.len() >= limit {
+        return Err(Fault::Limit(format!("over {limit} epochs of one agent are open")));
     }
     let cell = Arc::new(LaneCell::new(Lane::new(epoch)));
     shared.catalogue_mut().lanes.entry(entry.no).or_default().insert(epoch, Arc::clone(&cell));
@@ -286,7 +287,8 @@ fn map_series(
     let (owner, first) = (entry.no, batch.wall.min(at) - FIRST_MARGIN);
     for series in &batch.series {
         let owned: Labels;
-        let labels = if series.labels.get(HOST) == Some(entry.id.as_str()) {
+        // Series of a source name their own hosts, of which the source is none.
+        let labels = if entry.is_remote || series.labels.get(HOST) == Some(entry.id.as_str()) {
             &series.labels
         } else {
             owned = series.labels.with(&[(HOST, entry.id.as_str())]).map_err(|why| Fault::Invalid(why.to_string()))?;
@@ -294,7 +296,9 @@ fn map_series(
         };
         let id = match index.get(owner, labels) {
             Some(id) => id,
-            None if index.n_of(owner) >= SERIES_PER_AGENT_MAX => refuse_series(shared, &entry.id, "agent"),
+            None if !entry.is_remote && index.n_of(owner) >= SERIES_PER_AGENT_MAX => {
+                refuse_series(shared, &entry.id, "agent")
+            }
             None => match index.get_or_insert(owner, labels, first) {
                 Ok((id, _)) => {
                     let row = dictionary::encode(owner, first, None, labels);
@@ -331,7 +335,9 @@ struct News<'a> {
 }
 
 impl News<'_> {
-    fn learn(&mut self, tick: &TickView<'_>, sieve: &mut Sieve) -> ShapeWatch {
+    /// What is watched of a tick's shape. A check of an agent samples all its series or
+    /// none; those of a source come and go one by one, so each is a check of its own.
+    fn learn(&mut self, tick: &TickView<'_>, sieve: &mut Sieve, is_remote: bool) -> Box<[ShapeWatch]> {
         for id in tick.series().iter().filter(|id| id.is_kept()) {
             announce(*id, self.index, self.engine, sieve, |series, labels| {
                 let event = Event::SeriesKnown { agent: self.agent.clone(), series, labels };
@@ -339,7 +345,8 @@ impl News<'_> {
                 self.out.announced.push(series);
             });
         }
-        sieve.watch(tick)
+        let watch = sieve.watch(tick);
+        if is_remote { watch.one_by_one().collect() } else { Box::new([watch]) }
     }
 
     fn lay_out(&mut self, watch: &ShapeWatch, layouts: &mut std::collections::HashMap<Arc<str>, Arc<[SeriesId]>>) {

@@ -41,7 +41,7 @@ impl Writer {
 
     fn seal_if_due(&mut self, no: AgentNo, epoch: u64, at: UnixMillis) {
         let Some(entry) = self.agents.get_mut(no) else { return };
-        let is_live = epoch == entry.live_epoch;
+        let is_live = entry.is_live(epoch);
         let Some(lane) = entry.lanes.get(&epoch) else { return };
         let is_idle = !is_live && at.since(lane.last_received) >= LANE_IDLE;
         let mut state = lane.cell.write();
@@ -70,13 +70,14 @@ impl Writer {
     fn forget_idle_lanes(&mut self, at: UnixMillis) {
         let out = &mut self.housekeeping;
         for entry in self.agents.iter_mut() {
-            let (no, live) = (entry.no, entry.live_epoch);
-            let is_away = entry.standing.is_none();
+            let (no, is_away) = (entry.no, entry.standing.is_none());
             if is_away || entry.lanes.len() > 1 {
-                entry.lanes.retain(|&epoch, lane| {
+                let mut lanes = std::mem::take(&mut entry.lanes);
+                lanes.retain(|&epoch, lane| {
                     let state = lane.cell.read();
-                    let idle_after = if epoch == live { self.retirement.after() } else { LANE_IDLE };
-                    let is_idle = at.since(lane.last_received) >= idle_after && (is_away || epoch != live);
+                    let is_live = entry.is_live(epoch);
+                    let idle_after = if is_live { self.retirement.after() } else { LANE_IDLE };
+                    let is_idle = at.since(lane.last_received) >= idle_after && (is_away || !is_live);
                     let is_kept = !is_idle || !state.lane.is_empty() || state.sealing.is_some();
                     if !is_kept {
                         let end = Journal::first(no, epoch.saturating_add(1)).encode();
@@ -87,6 +88,7 @@ impl Writer {
                     }
                     is_kept
                 });
+                entry.lanes = lanes;
             }
             while entry.marks.len() > MARKS_PER_AGENT_MAX {
                 let Some((epoch, _)) = entry.marks.pop_first() else { break };

@@ -106,6 +106,7 @@ impl Taker<'_> {
         let at = self.at;
         let Newcomer { hello, stream, reply, .. } = newcomer;
         let Some(entry) = self.agents.find(&hello.agent) else { return };
+        entry.is_remote = stream.is_remote();
         let next = Standing { stream, boot_id: hello.boot_id.clone(), spoke: at };
         if let Some(first) = entry.standing.replace(next).filter(|first| !first.stream.is_ended()) {
             entry.contested = at;

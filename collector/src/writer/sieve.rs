@@ -43,6 +43,17 @@ struct Column {
 }
 
 impl ShapeWatch {
+    /// Each series as a check of its own, named by its id.
+    pub(crate) fn one_by_one(self) -> impl Iterator<Item = ShapeWatch> {
+        let ShapeWatch { check, interval, columns, last_tick } = self;
+        columns.into_iter().map(move |column| ShapeWatch {
+            check: Arc::from(format!("{check}/{}", column.id.0)),
+            interval,
+            columns: Box::new([column]),
+            last_tick,
+        })
+    }
+
     /// Its watched series.
     pub(crate) fn series(&self) -> impl Iterator<Item = SeriesId> {
         self.columns.iter().map(|column| column.id)

@@ -50,6 +50,7 @@ pub struct Pending {
 pub struct StreamOut {
     agent: AgentId,
     address: Option<IpAddr>,
+    is_remote: bool,
     pending: Mutex<Pending>,
     is_faulty: std::sync::atomic::AtomicBool,
     notify: Notify,
@@ -58,9 +59,20 @@ pub struct StreamOut {
 impl StreamOut {
     /// The stream of an agent at this address; none: on this host.
     pub fn new(agent: AgentId, address: Option<IpAddr>) -> StreamOut {
+        StreamOut::of(agent, address, false)
+    }
+
+    /// The stream of a source that writes from afar: its series keep their labels, and
+    /// each is sampled by itself.
+    pub fn remote(source: AgentId) -> StreamOut {
+        StreamOut::of(source, None, true)
+    }
+
+    fn of(agent: AgentId, address: Option<IpAddr>, is_remote: bool) -> StreamOut {
         StreamOut {
             agent,
             address,
+            is_remote,
             pending: Mutex::default(),
             is_faulty: std::sync::atomic::AtomicBool::new(false),
             notify: Notify::new(),
@@ -80,6 +92,11 @@ impl StreamOut {
     /// The same for people.
     pub fn place(&self) -> String {
         self.address.map_or_else(|| "this host".to_owned(), |address| address.to_string())
+    }
+
+    /// True for [`StreamOut::remote`].
+    pub fn is_remote(&self) -> bool {
+        self.is_remote
     }
 
     fn lock(&self) -> MutexGuard<'_, Pending> {

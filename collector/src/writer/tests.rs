@@ -7,6 +7,7 @@ use super::seal::Sealer;
 use super::stream::{Fault, Pending, StreamOut};
 use super::*;
 use crate::query::{QueryLimits, Reader};
+use crate::reading::Asked;
 use crate::store::Store;
 use crate::store::memory::MemoryStore;
 use crate::telemetry::Telemetry;
@@ -106,7 +107,8 @@ impl Rig {
 
     fn points(&self, selector: &str) -> Vec<Vec<Point>> {
         let (ids, _) = self.shared.index().select(&Selector::parse(selector).unwrap(), 100);
-        let reader = Reader { shared: &self.shared, deadline: Millis(u64::MAX), limits: QueryLimits::default() };
+        let (limits, waiting) = (QueryLimits::default(), Asked::default());
+        let reader = Reader { shared: &self.shared, deadline: Millis(u64::MAX), limits, waiting: &waiting };
         let agents: Vec<_> = self.shared.catalogue().numbers.values().copied().collect();
         let mut all = Vec::new();
         for agent in agents {

@@ -10,6 +10,7 @@ pub mod incidents;
 pub mod nothing;
 pub mod query;
 pub mod rules;
+pub mod series;
 pub mod snoozes;
 pub mod status;
 

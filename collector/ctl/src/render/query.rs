@@ -13,11 +13,11 @@
 //! that sparse series read as steps and real gaps as gaps.
 
 use super::push_wrapped;
+use super::series::series_name;
 use crate::look::Look;
 use crate::text::{clean, counted, number};
 use crate::when::{ago, rfc3339};
 use signalbox_proto::api::{QueryAnswer, SeriesPoints};
-use signalbox_proto::names::METRIC_NAME;
 use signalbox_proto::units::UnixMillis;
 
 /// A silence longer than this many usual intervals is a gap.
@@ -51,7 +51,7 @@ pub fn answer(look: &Look, answer: &QueryAnswer) -> String {
 }
 
 fn push_series(out: &mut String, look: &Look, answer: &QueryAnswer, series: &SeriesPoints) {
-    out.push_str(&look.strong(&clean(&name(series))));
+    out.push_str(&look.strong(&clean(&series_name(&series.labels))));
     out.push('\n');
     let values: Vec<f64> = series.points.iter().filter_map(|(_, value)| *value).collect();
     let last = series.points.iter().rev().find(|(_, value)| value.is_some());
@@ -72,21 +72,6 @@ fn push_series(out: &mut String, look: &Look, answer: &QueryAnswer, series: &Ser
     let width = look.room(2).unwrap_or(SPARK_COLUMNS).clamp(1, SPARK_COLUMNS_LIMIT);
     let line = sparkline(&series.points, answer.from, answer.to, width);
     out.push_str(&format!("  {}\n", line.trim_end()));
-}
-
-fn name(series: &SeriesPoints) -> String {
-    let metric = series.labels.get(METRIC_NAME).map_or("", String::as_str);
-    let labels: Vec<_> = series
-        .labels
-        .iter()
-        .filter(|(name, _)| *name != METRIC_NAME)
-        .map(|(name, value)| format!("{name}=\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")))
-        .collect();
-    if labels.is_empty() && !metric.is_empty() {
-        metric.to_owned()
-    } else {
-        format!("{metric}{{{}}}", labels.join(","))
-    }
 }
 
 /// `width` characters for the range, both ends inclusive; the lowest value

@@ -137,7 +137,7 @@ fn limits(max_points: usize) -> QueryLimits {
 fn query_failure(error: QueryError) -> Failure {
     let (status, remedy) = match &error {
         QueryError::Store(_) => (StatusCode::INTERNAL_SERVER_ERROR, "look into the collector's log"),
-        QueryError::Busy => (StatusCode::SERVICE_UNAVAILABLE, "try again in a moment"),
+        QueryError::Busy | QueryError::Gone => (StatusCode::SERVICE_UNAVAILABLE, "try again in a moment"),
         QueryError::TimedOut(_) | QueryError::TooManySeries { .. } | QueryError::TooManySamples { .. } => {
             (StatusCode::UNPROCESSABLE_ENTITY, "narrow the selector or the range")
         }

@@ -74,7 +74,9 @@ impl From<HandleError> for Refusal {
     fn from(error: HandleError) -> Refusal {
         let kind = match &error {
             HandleError::Busy | HandleError::Stopping => ErrorType::Unavailable,
-            HandleError::Future | HandleError::NotFound(_) => ErrorType::BadData,
+            HandleError::Future | HandleError::NotFound(_) | HandleError::NotAllowed | HandleError::TooEarly => {
+                ErrorType::BadData
+            }
             HandleError::StoreFull | HandleError::Store(_) => ErrorType::Internal,
         };
         Refusal::new(kind, error.to_string())

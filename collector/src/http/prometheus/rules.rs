@@ -127,6 +127,7 @@ pub(crate) async fn rules(
     let wanted = Filter::read(&params)?;
     let (files, board) = (app.handle.files(), app.handle.board());
     let read = move |_: &_, _: &_| {
+        // They were taken without an error when they came into force.
         let (rules, _) = config::parse(&files);
         groups(&rules.map(|rules| rules.rules).unwrap_or_default(), &Seen::of(&caller, &board), &wanted)
     };

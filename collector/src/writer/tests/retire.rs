@@ -33,7 +33,7 @@ fn found(rig: &Rig, selector: &str) -> Vec<(String, Vec<i64>)> {
 }
 
 fn found_in(rig: &Rig, selector: &str, from: UnixMillis, to: UnixMillis) -> Vec<(String, Vec<i64>)> {
-    let reader = Reader { shared: &rig.shared, deadline: Millis(u64::MAX), limits: QueryLimits::default() };
+    let reader = Reader { shared: &rig.shared, deadline: Millis(u64::MAX), limits: QueryLimits::default(), waiting: &Asked::default() };
     let answer = answer(&reader, &Selector::parse(selector).unwrap(), from, to).unwrap();
     let name = |labels: &BTreeMap<String, String>| labels.get("container").unwrap_or(&labels["__name__"]).clone();
     let times = |points: &[(i64, Option<f64>)]| points.iter().map(|(time, _)| *time).collect();

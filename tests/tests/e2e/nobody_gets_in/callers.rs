@@ -69,6 +69,7 @@ const ADMIN: &[&str] = &[
     "check_rules",
     "test_channels",
     "reload_config",
+    "write_samples",
     "manage_agents",
     "manage_users",
     "read_audit",
@@ -115,6 +116,7 @@ fn token_of(role: &str) -> Is {
             "check_rules",
             "test_channels",
             "reload_config",
+            "write_samples",
             "manage_agents",
             "read_audit",
         ],
@@ -154,6 +156,9 @@ pub(super) fn callers(collector: &Collector) -> Result<Vec<Caller>> {
     let metrics = serde_json::json!({ "name": "t-metrics", "permissions": ["read_metrics"], "ttl": "1h" });
     let made = api_token(collector, &metrics)?;
     all.push(caller("a token for metrics", tcp.clone().with_token(&made.secret), Is::Known(&["read_metrics"])));
+    let writer = serde_json::json!({ "name": "t-writer", "permissions": ["write_samples"], "ttl": "1h" });
+    let made = api_token(collector, &writer)?;
+    all.push(caller("a token for samples", tcp.clone().with_token(&made.secret), Is::Known(&["write_samples"])));
     let scoped =
         serde_json::json!({ "name": "t-scoped", "role": "operator", "scope": ["{host=\"elsewhere\"}"], "ttl": "1h" });
     let made = api_token(collector, &scoped)?;

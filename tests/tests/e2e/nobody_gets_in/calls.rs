@@ -338,7 +338,7 @@ fn an_agents_certificate_opens_nothing_on_the_operators_port() -> Result<()> {
                 Kind::Page if route.method == "GET" => "303",
                 // A form that does not prove that it is ours.
                 Kind::Page => "403",
-                Kind::Api | Kind::Plain => "401",
+                Kind::Api | Kind::Prometheus | Kind::Plain => "401",
             };
             let got = status_as(&collector, &ca, &good, &format!("{} {path}", route.method)).await?;
             ensure!(got == wanted, "{} {path}: {got}, not {wanted}", route.method);

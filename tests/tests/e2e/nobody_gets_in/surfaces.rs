@@ -201,6 +201,7 @@ fn letting_in(key: &str, scene: &Scene) -> Result<Probes<'static>> {
             (("/tokens".to_owned(), body), ("/tokens".to_owned(), r#"{"name":"x"}"#), 400)
         }
         "DELETE /tokens/{id}" => ((format!("/tokens/{api_token}"), ""), ("/tokens/none".to_owned(), ""), 404),
+        after_prometheus if after_prometheus.contains(" /api/v1/") => return prometheus(key),
         other => bail!("the route {other} is new: say here what a stranger must not do with it"),
     })
 }
@@ -214,6 +215,25 @@ fn beside(key: &str, scene: &Scene) -> Result<Probes<'static>> {
         "GET /items" => same(format!("/items?id={}", e2e::client::percent(&scene.item)), 200),
         // Forms: refused without a proof of origin; with one they are tested by the login.
         "POST /login" | "POST /password" | "POST /logout" => same(key.trim_start_matches("POST ").to_owned(), 403),
+        other => bail!("the route {other} is new: say here what a stranger must not do with it"),
+    })
+}
+
+/// As [`api`], for the API after Prometheus: all of it reads, but for one.
+fn prometheus(key: &str) -> Result<Probes<'static>> {
+    let read = |path: &str, status: u16| ((path.to_owned(), ""), (path.to_owned(), ""), status);
+    let range = "/api/v1/query_range?query=1&start=0&end=60&step=60";
+    Ok(match key {
+        "GET /api/v1/label/{name}/values" => read("/api/v1/label/host/values", 200),
+        "GET /api/v1/query" | "POST /api/v1/query" => read("/api/v1/query?query=e2e_value", 200),
+        "GET /api/v1/query_range" | "POST /api/v1/query_range" => read(range, 200),
+        "GET /api/v1/query_exemplars" | "POST /api/v1/query_exemplars" => read("/api/v1/query_exemplars?query=up", 200),
+        "GET /api/v1/format_query" | "POST /api/v1/format_query" => read("/api/v1/format_query?query=up", 200),
+        "GET /api/v1/series" | "POST /api/v1/series" => read("/api/v1/series?match[]=e2e_value", 200),
+        // Not in the form of remote write.
+        "POST /api/v1/write" => read("/api/v1/write", 415),
+        "POST /api/v1/labels" => read("/api/v1/labels", 200),
+        get if get.starts_with("GET ") => read(get.trim_start_matches("GET "), 200),
         other => bail!("the route {other} is new: say here what a stranger must not do with it"),
     })
 }
