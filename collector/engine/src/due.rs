@@ -63,16 +63,25 @@ pub(crate) struct DueOverlay<'a> {
     own: Deadlines,
     /// The first entry of the base that may still count.
     head: Option<(UnixMillis, DueKey)>,
+    now: UnixMillis,
 }
 
 impl<'a> DueOverlay<'a> {
     /// Nothing is changed yet.
     pub(crate) fn over(base: &'a Deadlines) -> Self {
-        DueOverlay { base, changed: BTreeMap::new(), own: Deadlines::default(), head: base.by_time.first().cloned() }
+        let (changed, own, head) = (BTreeMap::new(), Deadlines::default(), base.by_time.first().cloned());
+        DueOverlay { base, changed, own, head, now: UnixMillis::MIN }
     }
 
-    /// Sets or removes one.
+    /// Time goes on.
+    pub(crate) fn reach(&mut self, now: UnixMillis) {
+        self.now = self.now.max(now);
+    }
+
+    /// Sets or removes one. What was due before now is due now: else the next turn,
+    /// which begins with its earliest deadline, would look back in time.
     pub(crate) fn set(&mut self, key: DueKey, at: Option<UnixMillis>) {
+        let at = at.map(|at| at.max(self.now));
         self.own.set(key.clone(), at);
         self.changed.insert(key, at);
         self.skip_changed();

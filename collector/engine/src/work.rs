@@ -84,6 +84,7 @@ impl<'a> Work<'a> {
         }
         self.run_due(stamped.at);
         self.now = stamped.at;
+        self.due.reach(self.now);
         match &stamped.event {
             Event::CollectorStarted | Event::Tick => {}
             Event::IngestPaused { paused } => self.ingest_paused(*paused),
@@ -107,6 +108,7 @@ impl<'a> Work<'a> {
     fn run_due(&mut self, until: UnixMillis) {
         while let Some((at, key)) = self.due.take(until) {
             self.now = self.now.max(at);
+            self.due.reach(self.now);
             match key {
                 DueKey::Agent(agent) => self.agent_due(&agent),
                 DueKey::Feed(feed) => self.feed_due(&feed),

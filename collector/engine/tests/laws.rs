@@ -296,3 +296,80 @@ proptest! {
         prop_assert_eq!(&one.answers, &other.answers);
     }
 }
+
+/// A cut that once changed when a silence was told.
+#[test]
+fn a_silence_is_told_at_its_time_however_it_is_cut() {
+    use Happening::{Beat, Connect, Disconnect, Late, Sample, Wait};
+    let happenings = [
+        Sample(0, 50.0),
+        Sample(0, 50.0),
+        Sample(0, 50.0),
+        Sample(0, 50.0),
+        Sample(0, 50.0),
+        Sample(0, 50.0),
+        Sample(0, 50.0),
+        Sample(0, 50.0),
+        Sample(0, 50.0),
+        Wait(74),
+        Sample(2, 50.0),
+        Sample(3, 83.0),
+        Wait(24),
+        Sample(0, 83.0),
+        Connect(0, 0),
+        Wait(28282),
+        Sample(3, 95.0),
+        Sample(1, 50.0),
+        Sample(2, 50.0),
+        Wait(49856),
+        Sample(0, 60.4081329693831),
+        Beat(0),
+        Sample(2, 50.0),
+        Wait(1658),
+        Sample(1, 72.67792460587752),
+        Late(2, 54146, 83.0),
+        Sample(3, 68.76799557979464),
+        Wait(2680),
+        Wait(2526),
+        Sample(3, f64::NAN),
+        Sample(2, f64::NAN),
+        Disconnect(0, true),
+        Disconnect(3, false),
+        Connect(3, -40000),
+        Disconnect(1, true),
+        Sample(3, 83.0),
+        Sample(0, 50.0),
+        Sample(0, f64::NAN),
+        Late(1, 2228, 80.44231818460587),
+        Sample(2, f64::NAN),
+        Wait(24312),
+        Sample(0, f64::NAN),
+        Wait(2128),
+        Sample(1, 50.0),
+        Sample(1, f64::NAN),
+        Sample(2, 89.87647021335592),
+        Sample(1, 65.0),
+        Sample(2, f64::NAN),
+        Sample(1, 65.0),
+        Beat(1),
+        Sample(1, 65.0),
+        Late(3, 4110, 95.0),
+    ];
+    let cuts = [
+        10, 4, 3, 6, 8, 9, 12, 9, 10, 3, 1, 2, 5, 9, 16, 6, 8, 5, 17, 4, 8, 3, 1, 6, 16, 14, 12, 14, 3, 9, 15, 16, 14,
+        18, 7, 8, 13, 2, 7, 13, 15, 15, 10, 13, 2, 10, 11, 1, 3, 10, 9, 16, 7, 19, 13, 6,
+    ];
+    let events = life(&happenings);
+    let (mut whole, mut cut) = (Outcome::default(), Outcome::default());
+    whole.turn(&mut Engine::new(), &events);
+    let (mut other, mut rest) = (Engine::new(), &events[..]);
+    for n in cuts.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (turn, after) = rest.split_at((*n).min(rest.len()));
+        cut.turn(&mut other, turn);
+        rest = after;
+    }
+    assert_eq!(whole, cut);
+}
