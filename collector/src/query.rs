@@ -1,19 +1,20 @@
-//! Series over a range: sealed chunks and open lanes, merged.
+//! Series over a range. Runs on blocking threads, a bounded number at a time.
 //!
-//! Runs on blocking threads, a bounded number at a time. Lanes are copied under
-//! their lock and read without it, chunks are read from the store; lanes first, so
-//! that a chunk sealed in between is seen twice and never not at all.
+//! Raw samples serve wherever they are; where retention took them, roll-ups do, and
+//! the answer says so.
+
+mod read;
 
 use crate::shared::Shared;
-use crate::store::{Family, StoreError, after_prefix, each};
+use crate::store::StoreError;
 use crate::writer::intake::HOST;
 use signalbox_proto::api::{QueryAnswer, SeriesPoints};
 use signalbox_proto::names::AgentId;
 use signalbox_proto::selector::Selector;
 use signalbox_proto::units::{Millis, UnixMillis};
-use signalbox_tsdb::chunk::ChunkReader;
-use signalbox_tsdb::keys::{AgentNo, Chunk};
-use signalbox_tsdb::merge::merge;
+use signalbox_tsdb::keys::AgentNo;
+use signalbox_tsdb::rollup::{Bucket, start_of};
+use signalbox_tsdb::tier::{HOUR_MS, MINUTE_MS, Tier};
 use signalbox_tsdb::{Point, SeriesId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -114,8 +115,18 @@ fn answer(
     let mut answer = QueryAnswer { from, to, ..QueryAnswer::default() };
     let mut n_read = 0;
     let mut n_thinned = 0usize;
+    let mut rolled: BTreeMap<Tier, UnixMillis> = BTreeMap::new();
     for (agent, ids) in reader.by_agent(&ids) {
-        for (id, points) in ids.iter().zip(reader.points(agent, &ids, from, to, &mut n_read)?) {
+        let mut lists = reader.points(agent, &ids, from, to, &mut n_read)?;
+        let (served, older) = reader.older_points(agent, &ids, (from, to), &mut n_read)?;
+        for (tier, until) in served {
+            let latest = rolled.entry(tier).or_insert(until);
+            *latest = until.max(*latest);
+        }
+        for (list, older) in lists.iter_mut().zip(older) {
+            list.splice(0..0, older);
+        }
+        for (id, points) in ids.iter().zip(lists) {
             if points.is_empty() {
                 continue;
             }
@@ -128,6 +139,11 @@ fn answer(
         }
     }
     answer.series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    for (tier, until) in rolled {
+        let step = if tier == Tier::Hours { "1 h" } else { "1 m" };
+        let text = format!("answered from {step} roll-ups before {}: raw samples are gone", until.0);
+        answer.warnings.push(text);
+    }
     if n_thinned > 0 {
         let text = format!("{n_thinned} series have over {} points in the range and were thinned", limits.max_points);
         answer.warnings.push(text);
@@ -174,78 +190,43 @@ impl Reader<'_> {
         to: UnixMillis,
         n_read: &mut usize,
     ) -> Result<Vec<Vec<Point>>, QueryError> {
-        self.check_time()?;
         // The tsdb's ranges are half-open.
-        let end = to.shifted(1);
-        let mut open: Vec<Vec<Point>> = vec![Vec::new(); ids.len()];
-        let cells: Vec<_> = {
-            let catalogue = self.shared.catalogue();
-            catalogue.lanes.get(&agent).into_iter().flat_map(|lanes| lanes.values().cloned()).collect()
-        };
-        for cell in cells {
-            let (sealing, lane) = {
-                let state = cell.read();
-                let overlaps = state.lane.time_range().is_some_and(|(min, max)| min < end && max >= from);
-                (state.sealing.clone(), overlaps.then(|| state.lane.clone()))
-            };
-            if let Some(part) = sealing {
-                part.scan(ids, from, end, &mut open);
+        let runs = self.columns(agent, ids, (from, to.shifted(1)), n_read)?;
+        Ok(runs.iter().map(|run| run.points().collect()).collect())
+    }
+
+    /// Where raw samples are gone: the last value of each minute, and of each hour where
+    /// minutes are gone too; with the tiers and up to when each of them served.
+    fn older_points(
+        &self,
+        agent: AgentNo,
+        ids: &[SeriesId],
+        (from, to): (UnixMillis, UnixMillis),
+        n_read: &mut usize,
+    ) -> Result<(BTreeMap<Tier, UnixMillis>, Vec<Vec<Point>>), QueryError> {
+        let mut served = BTreeMap::new();
+        let mut points: Vec<Vec<Point>> = vec![Vec::new(); ids.len()];
+        // Samples begin within a minute that is served whole by them.
+        let until = UnixMillis(start_of(self.raw_from(agent, to)?.0, MINUTE_MS)).min(to);
+        let minutes = self.minutes_from(agent)?.unwrap_or(until).min(until);
+        for (step, end) in [(HOUR_MS, UnixMillis(start_of(minutes.0, HOUR_MS))), (MINUTE_MS, until)] {
+            let begin = if step == HOUR_MS { from } else { from.max(UnixMillis(start_of(minutes.0, HOUR_MS))) };
+            if begin >= end {
+                continue;
             }
-            if let Some(lane) = lane {
-                lane.scan(ids, from, end, &mut open);
+            let range = (UnixMillis(start_of(begin.0, step)), end);
+            let buckets = self.buckets(agent, ids, range, step, true, n_read)?;
+            served.extend(buckets.tier.map(|tier| (tier, end)));
+            for (points, buckets) in points.iter_mut().zip(&buckets.series) {
+                let last = |bucket: &Bucket| Point { time: bucket.last_time, value: bucket.last };
+                points.extend(buckets.iter().map(last).filter(|point| point.time >= from));
             }
         }
-        let mut sealed = self.chunk_points(agent, ids, from, end, n_read)?;
-        for (sealed, open) in sealed.iter_mut().zip(open) {
-            let mut all = Vec::with_capacity(sealed.len() + open.len());
-            merge(vec![std::mem::take(sealed), open], &mut all);
-            *sealed = all;
-        }
-        *n_read += sealed.iter().map(Vec::len).sum::<usize>();
-        self.check_samples(*n_read)?;
-        Ok(sealed)
+        Ok((served, points))
     }
 
     fn check_samples(&self, n_read: usize) -> Result<(), QueryError> {
         let limit = self.limits.max_samples;
         if n_read > limit { Err(QueryError::TooManySamples { limit }) } else { Ok(()) }
-    }
-
-    fn chunk_points(
-        &self,
-        agent: AgentNo,
-        ids: &[SeriesId],
-        from: UnixMillis,
-        end: UnixMillis,
-        n_read: &usize,
-    ) -> Result<Vec<Vec<Point>>, QueryError> {
-        let mut points: Vec<Vec<Point>> = vec![Vec::new(); ids.len()];
-        let first = Chunk::seek(agent, from).encode();
-        let last = after_prefix(&agent.0.to_be_bytes());
-        each(&**self.shared.store(), Family::Chunks, (&first, &last), |key, row| {
-            if !Chunk::decode(key).is_some_and(|chunk| chunk.overlaps(from, end)) {
-                return Ok(());
-            }
-            self.read_chunk(row, ids, from, end, &mut points)?;
-            self.check_time()?;
-            self.check_samples(n_read + points.iter().map(Vec::len).sum::<usize>())
-        })?;
-        Ok(points)
-    }
-
-    fn read_chunk(
-        &self,
-        row: &[u8],
-        ids: &[SeriesId],
-        from: UnixMillis,
-        end: UnixMillis,
-        points: &mut [Vec<Point>],
-    ) -> Result<(), QueryError> {
-        let damaged = |why: &dyn std::fmt::Display| QueryError::Store(format!("read a chunk: {why}"));
-        let mut chunk = ChunkReader::open(row).map_err(|why| damaged(&why))?;
-        for (id, points) in ids.iter().zip(points) {
-            chunk.read(*id, from, end, points).map_err(|why| damaged(&why))?;
-        }
-        Ok(())
     }
 }

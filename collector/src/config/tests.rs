@@ -12,7 +12,7 @@ fn an_empty_file_is_a_good_one() {
     let config = parse("").unwrap();
     assert_eq!(config.doors.listen_grpc, "127.0.0.1:8441".parse().unwrap());
     assert_eq!(config.external_url, "http://127.0.0.1:8440");
-    assert_eq!(config.retention_raw.to_string(), "30d");
+    assert_eq!(config.retention.raw.age.to_string(), "30d");
 }
 
 #[test]
@@ -21,7 +21,7 @@ fn paths_count_from_the_file_and_values_carry_units() {
         parse("data_dir: data\nrules_dir: /r\nretention: {raw: 7d, max_bytes: 10GiB}\nmemory: 64MiB\n").unwrap();
     assert_eq!(config.data_dir, Path::new("/etc/signalbox/data"));
     assert_eq!(config.rules_dir.as_deref(), Some(Path::new("/r")));
-    assert_eq!((config.retention_raw.to_string(), config.memory), ("7d".to_owned(), Bytes::from_mib(64)));
+    assert_eq!((config.retention.raw.age.to_string(), config.memory), ("7d".to_owned(), Bytes::from_mib(64)));
 }
 
 #[test]

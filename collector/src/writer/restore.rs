@@ -8,7 +8,7 @@
 use super::agents::{Agents, LaneEntry};
 use super::intake::HOST;
 use crate::shared::{Catalogue, LaneCell, Problem, Shared};
-use crate::store::{Family, Store, StoreError, each_of, keys};
+use crate::store::{Family, Store, StoreError, each_of, keys, spans};
 use signalbox_access::{Access, AuditKey, AuditLine, Fault};
 use signalbox_engine::decision::Row;
 use signalbox_proto::names::AgentId;
@@ -68,6 +68,7 @@ pub(crate) fn tables(shared: &Shared, series_max: u32, at: UnixMillis) -> Result
         restored.unwrap_or_else(|why| damage.note(Family::Series, key, why));
         Ok(())
     })?;
+    spans::rebuild(store, |key, why| damage.note(Family::Chunks, key, why))?;
     let mut agents = read_agents(store)?;
     for id in index.ids() {
         let host = index.label(id, HOST).and_then(|host| AgentId::parse(host).ok());

@@ -54,13 +54,21 @@ pub(crate) fn bits(points: &[Point]) -> Vec<(i64, u64)> {
     points.iter().map(|point| (point.time.0, point.value.to_bits())).collect()
 }
 
+fn golden_path(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name)
+}
+
+/// A file of `testdata/`.
+pub(crate) fn golden(name: &str) -> Vec<u8> {
+    std::fs::read(golden_path(name)).unwrap()
+}
+
 /// Compares with a file of `testdata/`; `UPDATE_GOLDEN=1` writes it anew.
 pub(crate) fn check_golden(name: &str, written: &[u8]) -> Vec<u8> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
-        std::fs::write(&path, written).unwrap();
+        std::fs::write(golden_path(name), written).unwrap();
     }
-    let golden = std::fs::read(&path).unwrap();
+    let golden = golden(name);
     assert!(golden == written, "today's code writes other bytes than {name}");
     golden
 }
