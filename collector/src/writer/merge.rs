@@ -17,6 +17,7 @@ use crate::store::{Commit, Family, Rows, Store, StoreError, spans};
 use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::SeriesId;
 use signalbox_tsdb::compact::{self, Open, Pace, Part as NewPart, Plan, RollupParts};
+use signalbox_tsdb::format::FormatError;
 use signalbox_tsdb::keys::{AgentNo, Chunk, Part};
 use signalbox_tsdb::rollup::{Bucket, RollupReader, coarsen};
 use signalbox_tsdb::tier::{HOUR_MS, Span, Tier};
@@ -155,36 +156,24 @@ pub(crate) fn merge(shared: &Shared, held: &mut Held, plan: &Plan) -> Result<Opt
 }
 
 fn try_merge(store: &dyn Store, plan: &Plan) -> Result<Option<Merge>, Failed> {
-    let end = plan.window.shifted(Tier::Long.window_ms());
-    let mut read = Ok((Vec::new(), Vec::new(), Vec::new()));
-    store.read(&mut |rows| read = sources(rows, plan, end))?;
-    let (old, sources, keys) = read?;
-    if sources.len() < old.len() + plan.fresh.len() {
-        return Ok(None);
-    }
-    let slices: Vec<&[u8]> = sources.iter().map(Vec::as_slice).collect();
-    let merged = compact::merge(&slices, plan.window).map_err(|(at, why)| {
-        let (family, key): &(Family, Vec<u8>) = &keys[at];
-        Failed::Source(key.clone(), StoreError::damaged(*family, key, why))
-    })?;
+    let mut read = Ok(None);
+    store.read(&mut |rows| read = sources(rows, plan))?;
+    let Some(sources) = read? else { return Ok(None) };
+    let [long, fresh, minutes] = [&sources.long, &sources.fresh, &sources.minutes]
+        .map(|rows| rows.iter().map(|(_, row)| row.as_slice()).collect::<Vec<_>>());
+    let given = compact::Sources { long: &long, fresh: &fresh, minutes: &minutes };
+    let merged = compact::merge(given, plan.window).map_err(|(at, why)| sources.failed(at, why))?;
     let mut commit = Commit::default();
-    for chunk in &plan.fresh {
-        spans::delete(&mut commit, Tier::Fresh, &chunk.encode());
-    }
-    for (part, _) in &old {
-        spans::delete(&mut commit, Tier::Long, &part.encode());
-    }
-    let mut minutes = Vec::new();
-    store.read(&mut |rows| minutes.push(spans::parts(rows, Tier::Minutes, plan.agent, (plan.window, end))))?;
-    for (part, _) in minutes.pop().unwrap_or(Ok(Vec::new()))? {
-        spans::delete(&mut commit, Tier::Minutes, &part.encode());
+    let old = [(Tier::Fresh, &sources.fresh), (Tier::Long, &sources.long), (Tier::Minutes, &sources.minutes)];
+    for (tier, rows) in old {
+        rows.iter().for_each(|(key, _)| spans::delete(&mut commit, tier, key));
     }
     for (tier, parts) in [(Tier::Long, merged.long), (Tier::Minutes, merged.minutes)] {
         put_parts(&mut commit, tier, plan.agent, plan.window, parts);
     }
     for (at, row, span) in merged.rest {
         // Merged rows lie inside their window: what is outside comes from chunks.
-        let Some(source) = at.checked_sub(old.len()).and_then(|at| plan.fresh.get(at)) else { continue };
+        let Some(source) = at.checked_sub(long.len()).and_then(|at| plan.fresh.get(at)) else { continue };
         let (min_time, max_time) = (span.facts.min_time, span.facts.max_time);
         spans::put(&mut commit, Tier::Fresh, &Chunk { min_time, max_time, ..*source }.encode(), row, &span);
     }
@@ -193,18 +182,52 @@ fn try_merge(store: &dyn Store, plan: &Plan) -> Result<Option<Merge>, Failed> {
     Ok(Some(Merge { commit, n_sources, n_replaced, done: None }))
 }
 
-type Sources = (Vec<(Part, Span)>, Vec<Vec<u8>>, Vec<(Family, Vec<u8>)>);
+/// Rows of a merge, with their keys.
+#[derive(Default)]
+struct Sources {
+    long: Vec<(Vec<u8>, Vec<u8>)>,
+    fresh: Vec<(Vec<u8>, Vec<u8>)>,
+    minutes: Vec<(Vec<u8>, Vec<u8>)>,
+}
 
-/// The window's merged rows, then its fresh ones, in the order in which ties are decided.
-fn sources(rows: &dyn Rows, plan: &Plan, end: UnixMillis) -> Result<Sources, StoreError> {
-    let old = spans::parts(rows, Tier::Long, plan.agent, (plan.window, end))?;
-    let merged = old.iter().map(|(part, _)| (Family::Long, part.encode().to_vec()));
-    let keys: Vec<_> = merged.chain(plan.fresh.iter().map(|chunk| (Family::Chunks, chunk.encode().to_vec()))).collect();
-    let mut sources = Vec::with_capacity(keys.len());
-    for (family, key) in &keys {
-        sources.extend(rows.get(*family, key)?);
+impl Sources {
+    fn failed(&self, at: usize, why: impl ToString) -> Failed {
+        let of = |family| move |(key, _): &(Vec<u8>, Vec<u8>)| (family, key.clone());
+        let long = self.long.iter().map(of(Family::Long));
+        let mut all =
+            long.chain(self.fresh.iter().map(of(Family::Chunks))).chain(self.minutes.iter().map(of(Family::Minutes)));
+        let (family, key) = all.nth(at).unwrap_or((Family::Chunks, Vec::new()));
+        let error = StoreError::damaged(family, &key, why);
+        Failed::Source(key, error)
     }
-    Ok((old, sources, keys))
+}
+
+/// Rows of the window; none when a chunk of the plan is gone.
+fn sources(rows: &dyn Rows, plan: &Plan) -> Result<Option<Sources>, StoreError> {
+    let range = (plan.window, plan.window.shifted(Tier::Long.window_ms()));
+    let mut fresh = Vec::with_capacity(plan.fresh.len());
+    for chunk in &plan.fresh {
+        let key = chunk.encode().to_vec();
+        let Some(row) = rows.get(Family::Chunks, &key)? else { return Ok(None) };
+        fresh.push((key, row));
+    }
+    let long = parts_of(rows, Tier::Long, plan.agent, range)?;
+    Ok(Some(Sources { long, fresh, minutes: parts_of(rows, Tier::Minutes, plan.agent, range)? }))
+}
+
+/// Rows of a tier in a range, by time.
+fn parts_of(
+    rows: &dyn Rows,
+    tier: Tier,
+    agent: AgentNo,
+    range: (UnixMillis, UnixMillis),
+) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+    let mut found = Vec::new();
+    for (part, _) in spans::parts(rows, tier, agent, range)? {
+        let key = part.encode().to_vec();
+        found.extend(rows.get(Family::of(tier), &key)?.map(|row| (key, row)));
+    }
+    Ok(found)
 }
 
 fn put_parts(commit: &mut Commit, tier: Tier, agent: AgentNo, window: UnixMillis, parts: Vec<NewPart>) {
@@ -231,59 +254,60 @@ pub(crate) fn hours_due(store: &dyn Store, now: UnixMillis) -> Result<Vec<(Agent
     outcome.map(|()| due)
 }
 
-/// Builds the hours of a window from its minutes. A damaged row of minutes leaves a
-/// hole, which is reported.
+/// Builds the hours of a window from its minutes; hours whose minutes are gone stay. A
+/// damaged row leaves a hole, which is reported.
 ///
 /// # Errors
 /// [`StoreError`].
 pub(crate) fn hours(shared: &Shared, held: &mut Held, agent: AgentNo, window: UnixMillis) -> Result<Merge, StoreError> {
     let range = (window, window.shifted(Tier::Hours.window_ms()));
-    let (mut sources, mut old) = (Ok(Vec::new()), Ok(Vec::new()));
+    let mut read = Ok((Vec::new(), Vec::new()));
     shared.store().read(&mut |rows| {
-        sources = minutes_of(rows, agent, range);
-        old = spans::parts(rows, Tier::Hours, agent, range);
+        let hours = parts_of(rows, Tier::Hours, agent, range);
+        read = hours.and_then(|hours| Ok((hours, parts_of(rows, Tier::Minutes, agent, range)?)));
     })?;
-    let sources = sources?;
-    let mut readers = Vec::new();
+    let (old, sources) = read?;
+    let mut buckets: BTreeMap<SeriesId, Vec<Bucket>> = BTreeMap::new();
+    for (key, row) in &old {
+        let damaged = |why: FormatError| StoreError::damaged(Family::Hours, key, why);
+        each_series(row, range, |id, hours| buckets.entry(id).or_default().extend(hours))
+            .unwrap_or_else(|why| held.note(shared, &damaged(why), key));
+    }
+    let mut minutes: BTreeMap<SeriesId, Vec<Bucket>> = BTreeMap::new();
     for (key, row) in &sources {
-        match RollupReader::open(row) {
-            Ok(reader) => readers.push((key, reader)),
-            Err(why) => held.note(shared, &StoreError::damaged(Family::Minutes, key, why), key),
-        }
+        let damaged = |why: FormatError| StoreError::damaged(Family::Minutes, key, why);
+        each_series(row, range, |id, more| minutes.entry(id).or_default().extend(coarsen(more, HOUR_MS)))
+            .unwrap_or_else(|why| held.note(shared, &damaged(why), key));
     }
-    let ids: BTreeSet<SeriesId> = readers.iter().flat_map(|(_, reader)| reader.series()).collect();
+    for (id, minutes) in minutes {
+        let hours = buckets.entry(id).or_default();
+        // Windows of minutes are whole hours.
+        let first = minutes.first().map_or(range.1, |first| first.start);
+        hours.retain(|hour| hour.start < first);
+        hours.extend(minutes);
+    }
     let mut parts = RollupParts::new(HOUR_MS, HOURS_PART_BYTES);
-    for id in ids {
-        let mut minutes: Vec<Bucket> = Vec::new();
-        for (key, reader) in &mut readers {
-            match reader.read(id, range.0, range.1) {
-                Ok(more) => minutes.extend(more),
-                Err(why) => held.note(shared, &StoreError::damaged(Family::Minutes, key, why), key),
-            }
-        }
-        parts.push(id, &coarsen(minutes, HOUR_MS));
-    }
+    buckets.iter().for_each(|(id, hours)| parts.push(*id, hours));
     let mut commit = Commit::default();
-    for (part, _) in old? {
-        spans::delete(&mut commit, Tier::Hours, &part.encode());
-    }
+    old.iter().for_each(|(key, _)| spans::delete(&mut commit, Tier::Hours, key));
     put_parts(&mut commit, Tier::Hours, agent, window, parts.finish());
     spans::clear_due(&mut commit, agent, window);
     Ok(Merge { commit, n_sources: 0, n_replaced: 0, done: None })
 }
 
-/// Rows of minutes of a range, by time.
-fn minutes_of(
-    rows: &dyn Rows,
-    agent: AgentNo,
+/// Visits the series of a row of roll-ups, until one cannot be read.
+fn each_series(
+    row: &[u8],
     range: (UnixMillis, UnixMillis),
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
-    let mut found = Vec::new();
-    for (part, _) in spans::parts(rows, Tier::Minutes, agent, range)? {
-        let key = part.encode().to_vec();
-        found.extend(rows.get(Family::Minutes, &key)?.map(|row| (key, row)));
+    mut visit: impl FnMut(SeriesId, Vec<Bucket>),
+) -> Result<(), FormatError> {
+    let mut reader = RollupReader::open(row)?;
+    let ids: Vec<SeriesId> = reader.series().collect();
+    for id in ids {
+        let buckets = reader.read(id, range.0, range.1)?;
+        visit(id, buckets);
     }
-    Ok(found)
+    Ok(())
 }
 
 /// Looks, merges, rests, for ever.

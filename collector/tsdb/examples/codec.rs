@@ -77,7 +77,9 @@ fn merge(records: &[Record], n_samples: usize) {
     for n in 0..2 {
         let from = window.shifted(n * Tier::Long.window_ms());
         let sources: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
-        let (seconds, merged) = best(|| compact::merge(&sources, from).expect("written above"));
+        let (seconds, merged) = best(|| {
+            compact::merge(compact::Sources { fresh: &sources, ..Default::default() }, from).expect("written above")
+        });
         merge_s += seconds;
         n_long += merged.long.iter().map(|part| part.row.len()).sum::<usize>();
         n_minutes += merged.minutes.iter().map(|part| part.row.len()).sum::<usize>();

@@ -12,7 +12,7 @@ use crate::SeriesId;
 use crate::chunk::{ChunkBuilder, ChunkReader, Facts};
 use crate::format::FormatError;
 use crate::keys::{AgentNo, Chunk};
-use crate::rollup::{self, Bucket, RollupBuilder};
+use crate::rollup::{self, Bucket, RollupBuilder, RollupReader};
 use crate::run::{Arrived, Joiner, Run};
 use crate::tier::{MINUTE_MS, Span, Tier};
 use signalbox_proto::units::{Bytes, Millis, UnixMillis};
@@ -51,20 +51,37 @@ pub struct Merged {
     pub n_replaced: u64,
 }
 
-/// Merges what `sources` have in `[from, from + window)`. Of samples that arrived
-/// together the one of the later source stands: give merged rows first.
+/// What a merge reads.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Sources<'a> {
+    /// The window's merged chunks.
+    pub long: &'a [&'a [u8]],
+    /// Of samples that arrived together the one of the later chunk stands.
+    pub fresh: &'a [&'a [u8]],
+    /// The window's minutes: kept for series whose samples retention took before.
+    pub minutes: &'a [&'a [u8]],
+}
+
+/// Merges what the chunks have in `[from, from + window)`.
 ///
 /// # Errors
-/// The number of the source that cannot be read, and why.
-pub fn merge(sources: &[&[u8]], from: UnixMillis) -> Result<Merged, (usize, FormatError)> {
+/// The number of the source that cannot be read, long, fresh and minutes counted
+/// through, and why.
+pub fn merge(rows: Sources<'_>, from: UnixMillis) -> Result<Merged, (usize, FormatError)> {
     let to = from.shifted(Tier::Long.window_ms());
-    let mut readers = Vec::with_capacity(sources.len());
+    let mut readers = Vec::with_capacity(rows.long.len() + rows.fresh.len());
     let (mut ids, mut newest) = (BTreeSet::new(), i64::MIN);
-    for (at, source) in sources.iter().enumerate() {
+    for (at, source) in rows.long.iter().chain(rows.fresh).enumerate() {
         let mut reader = ChunkReader::open(source).map_err(|why| (at, why))?;
         newest = newest.max(reader.facts().map_err(|why| (at, why))?.arrived.0);
         ids.extend(reader.series().map(|one| one.series));
         readers.push(reader);
+    }
+    let mut old = Vec::with_capacity(rows.minutes.len());
+    for (at, row) in (readers.len()..).zip(rows.minutes) {
+        let reader = RollupReader::open(row).map_err(|why| (at, why))?;
+        ids.extend(reader.series());
+        old.push((at, reader));
     }
     let mut joiner = Joiner::default();
     let (mut long, mut minutes) = (LongParts::default(), RollupParts::new(MINUTE_MS, PART_BYTES));
@@ -74,10 +91,13 @@ pub fn merge(sources: &[&[u8]], from: UnixMillis) -> Result<Merged, (usize, Form
             runs.extend(reader.read(id, from, to).map_err(|why| (at, why))?);
         }
         let mut run = joiner.join(runs);
-        if run.is_empty() {
-            continue;
+        let mut buckets = rollup::roll(run.points(), MINUTE_MS);
+        if !readers[..rows.long.len()].iter().any(|reader| reader.has(id)) {
+            for (at, reader) in &mut old {
+                buckets = rollup::unite(reader.read(id, from, to).map_err(|why| (*at, why))?, buckets);
+            }
         }
-        minutes.push(id, &rollup::roll(run.points(), MINUTE_MS));
+        minutes.push(id, &buckets);
         run.arrived = Arrived::At(newest);
         long.push(id, &run);
     }

@@ -195,5 +195,20 @@ pub fn coarsen(buckets: impl IntoIterator<Item = Bucket>, step: i64) -> Vec<Buck
     coarse
 }
 
+/// Buckets of samples that are gone, and of others of the same series that came later:
+/// where both have a bucket, it counts both.
+pub fn unite(old: Vec<Bucket>, new: Vec<Bucket>) -> Vec<Bucket> {
+    let mut all: Vec<Bucket> = old.into_iter().chain(new).collect();
+    all.sort_by_key(|bucket| (bucket.start, bucket.first_time));
+    let mut united: Vec<Bucket> = Vec::with_capacity(all.len());
+    for bucket in all {
+        match united.last_mut() {
+            Some(last) if last.start == bucket.start => last.absorb(&bucket),
+            _ => united.push(bucket),
+        }
+    }
+    united
+}
+
 #[cfg(test)]
 mod tests;

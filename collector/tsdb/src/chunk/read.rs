@@ -110,6 +110,11 @@ impl<'a> ChunkReader<'a> {
         })
     }
 
+    /// True when the series has points here.
+    pub fn has(&self, series: SeriesId) -> bool {
+        self.series.binary_search_by_key(&series, |one| one.id).is_ok()
+    }
+
     /// Samples of all series.
     pub fn n_samples(&self) -> u64 {
         self.series().map(|one| one.n_points as u64).sum()

@@ -23,6 +23,11 @@ fn chunk(arrived: i64, samples: &[(u32, i64, u64)]) -> Vec<u8> {
     chunk.finish()
 }
 
+fn merge_fresh(rows: &[Vec<u8>]) -> Merged {
+    let fresh: Vec<&[u8]> = rows.iter().map(Vec::as_slice).collect();
+    merge(Sources { fresh: &fresh, ..Sources::default() }, window()).unwrap()
+}
+
 type Samples = BTreeMap<(u32, i64), u64>;
 
 fn samples<'a>(rows: impl IntoIterator<Item = &'a [u8]>) -> Samples {
@@ -51,7 +56,7 @@ proptest! {
         let model: Samples = sources.iter().flatten().map(|&(id, at, value)| ((id, at * 1_000_000), value)).collect();
         let scaled = |list: &Vec<(u32, i64, u64)>| list.iter().map(|&(id, at, value)| (id, at * 1_000_000, value)).collect::<Vec<_>>();
         let mut rows: Vec<Vec<u8>> = sources.iter().zip(1..).map(|(list, arrived)| chunk(arrived, &scaled(list))).collect();
-        let merged = merge(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>(), window()).unwrap();
+        let merged = merge_fresh(&rows);
         let long: Vec<&[u8]> = merged.long.iter().map(|part| &part.row[..]).collect();
         let is_inside = |at: i64| (0..WINDOW).contains(&at);
         let inside: Samples = model.iter().filter(|((_, at), _)| is_inside(*at)).map(|(key, value)| (*key, *value)).collect();
@@ -66,7 +71,7 @@ proptest! {
             // A merge that is done again, or with what came later, gives the same.
             let late = chunk(99, &[(1, 5_000_000, 7)]);
             rows = long.into_iter().map(<[u8]>::to_vec).chain([late]).collect();
-            let twice = merge(&rows.iter().map(Vec::as_slice).collect::<Vec<_>>(), window()).unwrap();
+            let twice = merge_fresh(&rows);
             let mut expected = inside;
             expected.insert((1, 5_000_000), 7);
             prop_assert_eq!(samples(twice.long.iter().map(|part| &part.row[..])), expected);
@@ -79,15 +84,34 @@ fn stale_markers_and_odd_bits_pass_bit_for_bit() {
     let odd = [0x7ff0_0000_0000_0002u64, 0x7ff8_dead_beef_0001, (-0.0f64).to_bits(), f64::INFINITY.to_bits()];
     let list: Vec<_> = odd.iter().zip(0..).map(|(&bits, at)| (1, at * 1000, bits)).collect();
     let row = chunk(1, &list);
-    let merged = merge(&[&row], window()).unwrap();
+    let merged = merge_fresh(&[row]);
     assert_eq!(samples(merged.long.iter().map(|part| &part.row[..])).into_values().collect::<Vec<_>>(), odd);
+}
+
+#[test]
+fn minutes_of_samples_that_are_gone_stay_when_late_ones_come() {
+    let first = merge_fresh(&[chunk(1, &[(1, 0, 1.0f64.to_bits()), (2, 0, 2.0f64.to_bits())])]);
+    let late = chunk(9, &[(1, 1000, 5.0f64.to_bits()), (1, 120_000, 7.0f64.to_bits())]);
+    let counts = |long: &[&[u8]]| {
+        let minutes: Vec<&[u8]> = first.minutes.iter().map(|part| &part.row[..]).collect();
+        let merged = merge(Sources { long, fresh: &[&late], minutes: &minutes }, window()).unwrap();
+        let mut reader = RollupReader::open(&merged.minutes[0].row).unwrap();
+        [1, 2].map(|id| {
+            let buckets = reader.read(SeriesId(id), UnixMillis::MIN, UnixMillis::MAX).unwrap();
+            buckets.iter().map(|bucket| bucket.count).collect::<Vec<_>>()
+        })
+    };
+    let expected = [vec![2, 1], vec![1]];
+    assert_eq!(counts(&[]), expected, "samples are gone");
+    assert_eq!(counts(&[&first.long[0].row]), expected, "samples are there");
 }
 
 #[test]
 fn a_damaged_source_is_named() {
     let (good, mut bad) = (chunk(1, &[(1, 0, 1)]), chunk(2, &[(1, 1, 1)]));
     bad[8] ^= 1;
-    assert_eq!(merge(&[&good, &bad], window()).unwrap_err().0, 1);
+    let fresh: [&[u8]; 2] = [&good, &bad];
+    assert_eq!(merge(Sources { fresh: &fresh, ..Sources::default() }, window()).unwrap_err().0, 1);
 }
 
 fn fresh(n: i64, arrived: i64) -> (Chunk, Span) {
