@@ -101,6 +101,14 @@ pub(crate) struct Reader<'a> {
     pub(crate) limits: QueryLimits,
 }
 
+/// What roll-ups say where raw samples are gone.
+struct Older {
+    /// Which tiers served, each up to when.
+    served: BTreeMap<Tier, UnixMillis>,
+    /// Of each series.
+    points: Vec<Vec<Point>>,
+}
+
 fn answer(
     reader: &Reader<'_>,
     selector: &Selector,
@@ -118,12 +126,12 @@ fn answer(
     let mut rolled: BTreeMap<Tier, UnixMillis> = BTreeMap::new();
     for (agent, ids) in reader.by_agent(&ids) {
         let mut lists = reader.points(agent, &ids, from, to, &mut n_read)?;
-        let (served, older) = reader.older_points(agent, &ids, (from, to), &mut n_read)?;
-        for (tier, until) in served {
+        let older = reader.older_points(agent, &ids, (from, to), &mut n_read)?;
+        for (tier, until) in older.served {
             let latest = rolled.entry(tier).or_insert(until);
             *latest = until.max(*latest);
         }
-        for (list, older) in lists.iter_mut().zip(older) {
+        for (list, older) in lists.iter_mut().zip(older.points) {
             list.splice(0..0, older);
         }
         for (id, points) in ids.iter().zip(lists) {
@@ -203,7 +211,7 @@ impl Reader<'_> {
         ids: &[SeriesId],
         (from, to): (UnixMillis, UnixMillis),
         n_read: &mut usize,
-    ) -> Result<(BTreeMap<Tier, UnixMillis>, Vec<Vec<Point>>), QueryError> {
+    ) -> Result<Older, QueryError> {
         let mut served = BTreeMap::new();
         let mut points: Vec<Vec<Point>> = vec![Vec::new(); ids.len()];
         // Samples begin within a minute that is served whole by them.
@@ -222,7 +230,7 @@ impl Reader<'_> {
                 points.extend(buckets.iter().map(last).filter(|point| point.time >= from));
             }
         }
-        Ok((served, points))
+        Ok(Older { served, points })
     }
 
     fn check_samples(&self, n_read: usize) -> Result<(), QueryError> {

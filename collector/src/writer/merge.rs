@@ -13,7 +13,7 @@
 
 use super::inbox::{Inbox, Message};
 use crate::shared::{Problem, Shared};
-use crate::store::{Commit, Family, Rows, Store, StoreError, spans};
+use crate::store::{Commit, Family, KeyValue, Rows, Store, StoreError, spans};
 use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::SeriesId;
 use signalbox_tsdb::compact::{self, Open, Pace, Part as NewPart, Plan, RollupParts};
@@ -185,14 +185,14 @@ fn try_merge(store: &dyn Store, plan: &Plan) -> Result<Option<Merge>, Failed> {
 /// Rows of a merge, with their keys.
 #[derive(Default)]
 struct Sources {
-    long: Vec<(Vec<u8>, Vec<u8>)>,
-    fresh: Vec<(Vec<u8>, Vec<u8>)>,
-    minutes: Vec<(Vec<u8>, Vec<u8>)>,
+    long: Vec<KeyValue>,
+    fresh: Vec<KeyValue>,
+    minutes: Vec<KeyValue>,
 }
 
 impl Sources {
     fn failed(&self, at: usize, why: impl ToString) -> Failed {
-        let of = |family| move |(key, _): &(Vec<u8>, Vec<u8>)| (family, key.clone());
+        let of = |family| move |(key, _): &KeyValue| (family, key.clone());
         let long = self.long.iter().map(of(Family::Long));
         let mut all =
             long.chain(self.fresh.iter().map(of(Family::Chunks))).chain(self.minutes.iter().map(of(Family::Minutes)));
@@ -221,7 +221,7 @@ fn parts_of(
     tier: Tier,
     agent: AgentNo,
     range: (UnixMillis, UnixMillis),
-) -> Result<Vec<(Vec<u8>, Vec<u8>)>, StoreError> {
+) -> Result<Vec<KeyValue>, StoreError> {
     let mut found = Vec::new();
     for (part, _) in spans::parts(rows, tier, agent, range)? {
         let key = part.encode().to_vec();

@@ -134,7 +134,7 @@ proptest! {
         let live = || within.iter().filter(|one| one.count > 0);
         prop_assert_eq!(live().map(|one| one.min).reduce(f64::min), values.iter().copied().reduce(f64::min));
         prop_assert_eq!(live().map(|one| one.max).reduce(f64::max), values.iter().copied().reduce(f64::max));
-        prop_assert_eq!(live().last().map(|one| one.last), values.last().copied());
+        prop_assert_eq!(live().next_back().map(|one| one.last), values.last().copied());
         prop_assert_eq!(within.last().map(|one| one.ended), raw.last().map(|point| is_stale(point.value)));
     }
 
