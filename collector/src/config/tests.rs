@@ -16,6 +16,18 @@ fn an_empty_file_is_a_good_one() {
 }
 
 #[test]
+fn each_tier_has_its_age_and_its_size() {
+    let keep = |age: &str, max_bytes| (age.to_owned(), max_bytes);
+    let check = |text: &str, expected: [(String, Option<Bytes>); 3]| {
+        let Retention { raw, minutes, hours } = parse(text).unwrap().retention;
+        assert_eq!([raw, minutes, hours].map(|tier| (tier.age.to_string(), tier.max_bytes)), expected);
+    };
+    check("", [keep("30d", None), keep("400d", None), keep("1825d", None)]);
+    let text = "retention: {raw: 2d, minutes: 60d, minutes_max_bytes: 1GiB, hours: 90d}";
+    check(text, [keep("2d", None), keep("60d", Some(Bytes::from_mib(1024))), keep("90d", None)]);
+}
+
+#[test]
 fn paths_count_from_the_file_and_values_carry_units() {
     let config =
         parse("data_dir: data\nrules_dir: /r\nretention: {raw: 7d, max_bytes: 10GiB}\nmemory: 64MiB\n").unwrap();
@@ -40,6 +52,8 @@ fn faults_name_file_place_and_remedy() {
     assert!(refused("tls: {agent_certificate: 8d}").contains("not between 2m"));
     assert_eq!(parse("tls: {agent_certificate: 2m}").unwrap().doors.tls.agent_life, Millis::from_mins(2));
     assert!(refused("retention: {raw: 1s}").contains("not between 1h"));
+    assert!(refused("retention: {minutes: 4d}").contains("that hours are made of"));
+    assert!(refused("retention: {hours_max_bytes: 1MiB}").contains("16MiB"));
 }
 
 #[test]
