@@ -6,7 +6,7 @@ use crate::query::answer;
 use signalbox_tsdb::segment::{FAN_IN, key};
 
 /// The agent declares two series of this round, and no others, and samples them once.
-fn round(agent: &mut TestAgent, at: UnixMillis, n: u32) -> Message {
+pub(super) fn round(agent: &mut TestAgent, at: UnixMillis, n: u32) -> Message {
     agent.seq += 1;
     let refs = vec![2 * n, 2 * n + 1];
     let labels = |place: u32| Labels::series("c", &[("container", &format!("{n}-{place}"))]).unwrap();
@@ -28,7 +28,7 @@ fn round(agent: &mut TestAgent, at: UnixMillis, n: u32) -> Message {
 }
 
 /// Labels and points of all that a selector means, ever.
-fn found(rig: &Rig, selector: &str) -> Vec<(String, Vec<i64>)> {
+pub(super) fn found(rig: &Rig, selector: &str) -> Vec<(String, Vec<i64>)> {
     found_in(rig, selector, UnixMillis(0), UnixMillis(i64::MAX - 1))
 }
 
@@ -41,7 +41,7 @@ fn found_in(rig: &Rig, selector: &str, from: UnixMillis, to: UnixMillis) -> Vec<
 }
 
 /// Time passes, and everything that is due happens.
-fn rest(rig: &mut Rig, minutes: i64) {
+pub(super) fn rest(rig: &mut Rig, minutes: i64) {
     for _ in 0..minutes {
         rig.pass(60_000);
         rig.writer.tidy(rig.at);
@@ -50,7 +50,7 @@ fn rest(rig: &mut Rig, minutes: i64) {
 }
 
 /// A rig whose series are quiet after half an hour.
-fn short_lived() -> (Rig, TestAgent) {
+pub(super) fn short_lived() -> (Rig, TestAgent) {
     let (mut rig, agent) = connected();
     rig.writer.set_quiet_after(Millis::from_mins(30));
     (rig, agent)
@@ -130,13 +130,16 @@ fn segments_go_when_their_samples_are_gone() {
         rig.turn(vec![message]);
         rest(&mut rig, 40);
     }
-    assert!(!rig.shared.index().segments().is_empty());
+    let n_live = rig.shared.index().len();
+    assert!(n_live > 0 && !rig.shared.index().segments().is_empty());
+    assert_eq!(segments::plan(&rig.shared, rig.at, &mut Vec::new()).unwrap(), None, "what lies there has a name");
+    super::tiers::sweep(&mut rig, [Millis(0); 3]);
     while let Some(change) = segments::plan(&rig.shared, rig.at, &mut Vec::new()).unwrap() {
         rig.turn(vec![Message::Segments(change)]);
     }
     assert!(rig.shared.index().segments().is_empty());
     assert_eq!(rig.store.stats().n_rows[Family::Postings as usize], 0);
-    assert_eq!(found(&rig, "c").len(), rig.shared.index().len(), "who lives stays");
+    assert_eq!((found(&rig, "c"), rig.shared.index().len()), (Vec::new(), n_live), "who lives stays");
 }
 
 #[test]
