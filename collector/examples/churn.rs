@@ -44,7 +44,7 @@ struct Host {
 impl Host {
     fn new(number: usize) -> Host {
         let id = AgentId::parse(&format!("host-{number}")).expect("letters and digits");
-        let stream = Arc::new(StreamOut::new(id.clone()));
+        let stream = Arc::new(StreamOut::new(id.clone(), None));
         Host { id, stream, encoder: Encoder::default(), seq: 0, n_born: 0, live: VecDeque::new(), declared: 0 }
     }
 

@@ -10,6 +10,7 @@ use signalbox_access::limits::AUDIT_LINES_MAX;
 use signalbox_proto::api::Finding;
 use signalbox_proto::text::{parse_size, parse_span};
 use signalbox_proto::units::{Bytes, Millis};
+use signalbox_tsdb::tier::Tier;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -122,6 +123,10 @@ struct RawRetention {
     raw: Option<String>,
     audit_lines: Option<u64>,
     max_bytes: Option<String>,
+    minutes: Option<String>,
+    minutes_max_bytes: Option<String>,
+    hours: Option<String>,
+    hours_max_bytes: Option<String>,
 }
 
 /// Well over the age at which an open chunk is sealed: a seal says when its series
@@ -173,12 +178,10 @@ pub struct Config {
     pub min_free: Option<Bytes>,
     /// A group commit gathers at most this long.
     pub commit_interval: Millis,
-    /// Raw samples are kept this long.
-    pub retention_raw: Millis,
     /// Lines of the audit that are kept.
     pub audit_lines: u64,
-    /// And take at most this; none: half of the volume.
-    pub retention_max: Option<Bytes>,
+    /// How long and how much of each tier is kept.
+    pub retention: Retention,
     /// Series that the collector takes.
     pub series_max: u32,
     /// A series of which nothing was heard for so long leaves memory.
@@ -189,6 +192,26 @@ pub struct Config {
     pub log_level: String,
     /// How log lines look.
     pub log_format: LogFormat,
+}
+
+/// How long and how much of a tier is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keep {
+    /// Older samples go.
+    pub age: Millis,
+    /// They take at most this; none: no limit, for raw samples half of the volume.
+    pub max_bytes: Option<Bytes>,
+}
+
+/// How long and how much of each tier is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retention {
+    /// Raw samples.
+    pub raw: Keep,
+    /// Roll-ups of one minute.
+    pub minutes: Keep,
+    /// Roll-ups of one hour.
+    pub hours: Keep,
 }
 
 /// Flags that win over the file.
@@ -220,7 +243,6 @@ impl Config {
         let folder = path.parent().unwrap_or(Path::new("."));
         let data_dir = flags.data_dir.clone().or_else(|| raw.data_dir.map(|dir| folder.join(dir)));
         let data_dir = data_dir.unwrap_or_else(|| PathBuf::from("/var/lib/signalbox/collector"));
-        let max_bytes = raw.retention.max_bytes.as_deref();
         let doors = RawDoors {
             listen_http: raw.listen_http,
             listen_grpc: raw.listen_grpc,
@@ -243,9 +265,6 @@ impl Config {
             commit_interval: check
                 .span("commit_interval", raw.commit_interval.as_deref(), Millis(0), Millis(1000))?
                 .unwrap_or(Millis(5)),
-            retention_raw: check
-                .span("retention.raw", raw.retention.raw.as_deref(), Millis::from_mins(60), Millis(u64::MAX))?
-                .unwrap_or(signalbox_tsdb::retention::Limits::AGE_DEFAULT),
             audit_lines: check.number(
                 "retention.audit_lines",
                 raw.retention.audit_lines,
@@ -253,7 +272,7 @@ impl Config {
                 1_000,
                 100_000_000,
             )?,
-            retention_max: check.size("retention.max_bytes", max_bytes, 16)?,
+            retention: check.retention(&raw.retention)?,
             series_max: raw.limits.series.unwrap_or(signalbox_tsdb::index::SERIES_DEFAULT_MAX),
             series_quiet: check
                 .span("limits.series_quiet", raw.limits.series_quiet.as_deref(), QUIET_MIN, Millis(u64::MAX))?
@@ -311,6 +330,26 @@ struct Check<'a> {
 impl Check<'_> {
     fn refuse(&self, key: &'static str, why: impl ToString) -> ConfigError {
         ConfigError::Value { path: self.path.to_owned(), key, why: why.to_string() }
+    }
+
+    fn retention(&self, raw: &RawRetention) -> Result<Retention, ConfigError> {
+        let keep = |tier: Tier, keys: [&'static str; 2], age: &Option<String>, size: &Option<String>| {
+            let age = self.span(keys[0], age.as_deref(), Millis::from_mins(60), Millis(u64::MAX))?;
+            let max_bytes = self.size(keys[1], size.as_deref(), 16)?;
+            Ok::<_, ConfigError>(Keep { age: age.unwrap_or(tier.age_default()), max_bytes })
+        };
+        let keys = ["retention.minutes", "retention.minutes_max_bytes"];
+        let minutes = keep(Tier::Minutes, keys, &raw.minutes, &raw.minutes_max_bytes)?;
+        let keys = ["retention.hours", "retention.hours_max_bytes"];
+        let hours = keep(Tier::Hours, keys, &raw.hours, &raw.hours_max_bytes)?;
+        let raw = keep(Tier::Long, ["retention.raw", "retention.max_bytes"], &raw.raw, &raw.max_bytes)?;
+        // Hours are made of minutes, four days of them at a time.
+        let least = Millis::from_mins(5 * 24 * 60);
+        if minutes.age < least {
+            let why = format!("{} is under the {least} of minutes that hours are made of", minutes.age);
+            return Err(self.refuse("retention.minutes", why));
+        }
+        Ok(Retention { raw, minutes, hours })
     }
 
     fn log_level(&self, text: Option<String>) -> Result<String, ConfigError> {

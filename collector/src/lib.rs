@@ -4,6 +4,7 @@
 //! - [`config`], [`reload`]: one YAML file, and the folder of rules beside it.
 //! - [`ingest`]: connections and streams of agents, wire to domain.
 //! - [`writer`]: the one thread that decides, commits and adopts.
+//! - [`storage`]: statistics, verification, backup and restore of a store at rest.
 //! - [`store`]: the seam to the disk; the only place that names RocksDB.
 //! - [`handle`]: what listeners and notifiers may ask of the running collector.
 //! - `net`: what both doors do with sockets.
@@ -39,6 +40,7 @@ mod select;
 pub mod selection;
 mod series;
 mod shared;
+pub mod storage;
 pub mod store;
 pub mod telemetry;
 pub mod tls;

@@ -1,18 +1,20 @@
 //! `signalbox-collector`: flags in, exit code out.
 //!
-//! 0: ended well. 1: it failed. 64: wrong flags. 78: wrong configuration.
+//! 0: ended well. 1: it failed. 2: stored rows are damaged. 64: wrong flags. 78: wrong
+//! configuration.
 
 use clap::error::ErrorKind;
 use clap::{Parser, Subcommand};
 use signalbox_collector::config::{Config, Overrides};
-use signalbox_collector::store::rocks::RocksStore;
-use signalbox_collector::store::{Family, Store};
+use signalbox_collector::storage::{self, backup};
+use signalbox_collector::store::Family;
 use signalbox_collector::{reload, run};
 use signalbox_proto::clock::{Clock, SystemClock};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+const DAMAGED: u8 = 2;
 const USAGE: u8 = 64;
 const CONFIG: u8 = 78;
 
@@ -41,14 +43,53 @@ enum Command {
         #[command(subcommand)]
         command: Storage,
     },
+    /// Copy all that must survive to a new folder, and verify the copy. The collector
+    /// must not run.
+    Backup {
+        /// The folder to make.
+        dir: PathBuf,
+        #[command(flatten)]
+        files: Files,
+    },
+    /// Put a backup into a data directory that has no store, verified first.
+    Restore {
+        /// The backup.
+        dir: PathBuf,
+        #[command(flatten)]
+        files: Files,
+    },
     /// Print the version.
     Version,
 }
 
 #[derive(Debug, Subcommand)]
 enum Storage {
-    /// Rows and bytes by family.
-    Stats(Files),
+    /// Rows, bytes and bytes a sample, by family, tier and agent.
+    Stats {
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+        #[command(flatten)]
+        files: Files,
+    },
+    /// Read and check every row; 2 when any is damaged.
+    Verify {
+        /// How to print it.
+        #[arg(long, value_enum, default_value_t)]
+        output: Output,
+        #[command(flatten)]
+        files: Files,
+    },
+}
+
+/// How a result is printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+enum Output {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
 }
 
 #[derive(Debug, clap::Args)]
@@ -108,7 +149,20 @@ fn main() -> ExitCode {
             files.config = file.unwrap_or(files.config);
             files.read().and_then(|config| check(&config))
         }
-        Command::Storage { command: Storage::Stats(files) } => files.read().and_then(|config| stats(&config)),
+        Command::Storage { command: Storage::Stats { output, files } } => {
+            files.read().and_then(|config| stats(&config, output))
+        }
+        Command::Storage { command: Storage::Verify { output, files } } => {
+            files.read().and_then(|config| verify(&config, output))
+        }
+        Command::Backup { dir, files } => files.read().and_then(|config| {
+            let report = backup::backup(&config.data_dir, config.memory, &dir);
+            report.map(|report| tell_copied(&dir, &report)).map_err(|error| fail(&error, 1))
+        }),
+        Command::Restore { dir, files } => files.read().and_then(|config| {
+            let report = backup::restore(&dir, &config.data_dir);
+            report.map(|report| tell_copied(&config.data_dir, &report)).map_err(|error| fail(&error, 1))
+        }),
         Command::Version => {
             println!("signalbox-collector {}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -147,15 +201,36 @@ fn check(config: &Config) -> Result<(), ExitCode> {
     outcome
 }
 
-fn stats(config: &Config) -> Result<(), ExitCode> {
-    if !Path::new(&config.data_dir).join("store").is_dir() {
-        return Err(fail(&format!("there is no store in {}", config.data_dir.display()), 1));
-    }
-    let store = RocksStore::open(&config.data_dir, config.memory).map_err(|error| fail(&error, 1))?;
-    let stats = store.stats();
-    println!("bytes   {}", stats.n_bytes);
-    for (family, n_rows) in Family::ALL.into_iter().zip(stats.n_rows) {
-        println!("{:<8}{n_rows} rows", family.name());
+fn stats(config: &Config, output: Output) -> Result<(), ExitCode> {
+    let store = storage::open(&config.data_dir).map_err(|error| fail(&error, 1))?;
+    let stats = storage::stats::stats(&store).map_err(|error| fail(&error, 1))?;
+    match output {
+        Output::Table => print!("{}", storage::stats::table(&stats)),
+        Output::Json => println!("{}", json(&stats)?),
     }
     Ok(())
+}
+
+fn json(value: &impl serde::Serialize) -> Result<String, ExitCode> {
+    serde_json::to_string_pretty(value).map_err(|error| fail(&error, 1))
+}
+
+fn verify(config: &Config, output: Output) -> Result<(), ExitCode> {
+    let store = storage::open(&config.data_dir).map_err(|error| fail(&error, 1))?;
+    let tell = |family: Family, n_rows: u64| eprintln!("{:<10}{n_rows} rows", family.name());
+    let report = storage::verify::verify(&store, tell).map_err(|error| fail(&error, 1))?;
+    if output == Output::Json {
+        println!("{}", json(&report)?);
+    } else {
+        for fault in &report.faults {
+            println!("{} {}: {}\n  remedy: {}", fault.family, fault.key, fault.why, fault.advice);
+        }
+        println!("{} samples read, {} damaged rows", report.n_samples, report.n_faults);
+    }
+    if report.n_faults == 0 { Ok(()) } else { Err(ExitCode::from(DAMAGED)) }
+}
+
+fn tell_copied(dir: &Path, report: &storage::verify::Report) {
+    let n_rows: u64 = report.rows.iter().map(|(_, n)| n).sum();
+    println!("{}: {n_rows} rows and {} samples, all verified", dir.display(), report.n_samples);
 }

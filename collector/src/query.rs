@@ -1,26 +1,26 @@
-//! Series over a range: sealed chunks and open lanes, merged.
+//! Series over a range. Runs on blocking threads, a bounded number at a time.
 //!
-//! Runs on blocking threads, a bounded number at a time. Lanes are copied under
-//! their lock and read without it, chunks are read from the store; lanes first, so
-//! that a chunk sealed in between is seen twice and never not at all.
+//! Raw samples serve wherever they are; where retention took them, roll-ups do, and
+//! the answer says so.
+
+mod read;
 
 use crate::reading::{Asked, NotRead, read};
 use crate::select::by_owner;
 use crate::selection::select;
 use crate::shared::Shared;
-use crate::store::{Family, StoreError, after_prefix, each};
+use crate::store::StoreError;
 use signalbox_proto::api::{QueryAnswer, SeriesPoints};
 use signalbox_proto::selector::Selector;
 use signalbox_proto::units::{Millis, UnixMillis};
-use signalbox_tsdb::chunk::ChunkReader;
-use signalbox_tsdb::keys::{AgentNo, Chunk};
-use signalbox_tsdb::merge::{merge, order};
+use signalbox_tsdb::keys::AgentNo;
+use signalbox_tsdb::rollup::{Bucket, start_of};
+use signalbox_tsdb::run::{Joiner, Run};
+use signalbox_tsdb::tier::{HOUR_MS, MINUTE_MS, Tier};
 use signalbox_tsdb::{Point, SeriesId};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use thiserror::Error;
-
-/// Series that are looked for in a lane before it is copied.
-const LOOKED_FOR_MAX: usize = 16;
 
 /// How much one answer may cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -107,6 +107,28 @@ pub(crate) struct Reader<'a> {
     pub(crate) waiting: &'a Asked,
 }
 
+/// Tiers that served where raw samples are gone, each up to when.
+#[derive(Debug, Default)]
+pub(crate) struct Rolled(BTreeMap<Tier, UnixMillis>);
+
+impl Rolled {
+    /// What whoever asked is told.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|(tier, until)| {
+            let step = if *tier == Tier::Hours { "1 h" } else { "1 m" };
+            format!("answered from {step} roll-ups before {}: raw samples are gone", until.0)
+        })
+    }
+}
+
+/// What roll-ups say where raw samples are gone.
+struct Older {
+    /// Which tiers served, each up to when.
+    served: BTreeMap<Tier, UnixMillis>,
+    /// Of each series.
+    points: Vec<Vec<Point>>,
+}
+
 pub(crate) fn answer(
     reader: &Reader<'_>,
     selector: &Selector,
@@ -119,28 +141,32 @@ pub(crate) fn answer(
     let mut answer = QueryAnswer { from, to, ..QueryAnswer::default() };
     let mut n_read = 0;
     let mut n_thinned = 0usize;
-    let mut points: Vec<Vec<Point>> = vec![Vec::new(); found.len()];
+    let mut rolled = Rolled::default();
+    let mut runs: Vec<Vec<Run>> = vec![Vec::new(); found.len()];
     for (agent, parts) in by_owner(&found) {
         let (places, ids): (Vec<usize>, Vec<SeriesId>) = parts.into_iter().unzip();
-        for (place, part) in places.into_iter().zip(reader.points(agent, &ids, from, to, &mut n_read)?) {
-            points[place].extend(part);
+        let sources = reader.sources(agent, &ids, (from, to), &mut n_read, &mut rolled)?;
+        for (place, sources) in places.into_iter().zip(sources) {
+            runs[place].extend(sources);
         }
     }
-    for (series, mut points) in found.into_iter().zip(points) {
-        if points.is_empty() {
+    let mut joiner = Joiner::default();
+    for (series, runs) in found.into_iter().zip(runs) {
+        // Its parts follow each other, as a rule: a series that was silent for long.
+        let run = joiner.join(runs);
+        if run.is_empty() {
             continue;
         }
-        // Its parts follow each other, as a rule: a series that was silent for long.
-        order(&mut points, 0);
-        let step = points.len().div_ceil(limits.max_points.max(1));
+        let step = run.len().div_ceil(limits.max_points.max(1));
         n_thinned += usize::from(step > 1);
         // From the end, so that the newest point is always there.
-        let mut kept: Vec<_> = points.iter().rev().step_by(step).map(json_point).collect();
+        let mut kept: Vec<_> = run.points().rev().step_by(step).map(|point| json_point(&point)).collect();
         kept.reverse();
         let labels = series.labels.pairs().iter().map(|(name, value)| (name.to_string(), value.to_string()));
         answer.series.push(SeriesPoints { labels: labels.collect(), points: kept });
     }
     answer.series.sort_by(|a, b| a.labels.cmp(&b.labels));
+    answer.warnings.extend(rolled.texts());
     if n_thinned > 0 {
         let text = format!("{n_thinned} series have over {} points in the range and were thinned", limits.max_points);
         answer.warnings.push(text);
@@ -173,80 +199,72 @@ impl Reader<'_> {
         to: UnixMillis,
         n_read: &mut usize,
     ) -> Result<Vec<Vec<Point>>, QueryError> {
-        self.check_time()?;
         // The tsdb's ranges are half-open.
-        let end = to.shifted(1);
-        let mut open: Vec<Vec<Point>> = vec![Vec::new(); ids.len()];
-        let cells: Vec<_> = {
-            let catalogue = self.shared.catalogue();
-            catalogue.lanes.get(&agent).into_iter().flat_map(|lanes| lanes.values().cloned()).collect()
-        };
-        for cell in cells {
-            let (sealing, lane) = {
-                let state = cell.read();
-                let overlaps = state.lane.time_range().is_some_and(|(min, max)| min < end && max >= from);
-                // A copy costs more than a look for a few series, of which one lane of many has any.
-                let is_wanted = overlaps && (ids.len() > LOOKED_FOR_MAX || ids.iter().any(|id| state.lane.has(*id)));
-                (state.sealing.clone(), is_wanted.then(|| state.lane.clone()))
-            };
-            if let Some(part) = sealing {
-                part.scan(ids, from, end, &mut open);
+        let runs = self.columns(agent, ids, (from, to.shifted(1)), n_read)?;
+        Ok(runs.iter().map(|run| run.points().collect()).collect())
+    }
+
+    /// All that is there of each of the agent's series in `[from, to]`: samples, and
+    /// before them what roll-ups keep. Of both at one instant the sample stands.
+    ///
+    /// # Errors
+    /// [`QueryError`].
+    pub(crate) fn sources(
+        &self,
+        agent: AgentNo,
+        ids: &[SeriesId],
+        (from, to): (UnixMillis, UnixMillis),
+        n_read: &mut usize,
+        rolled: &mut Rolled,
+    ) -> Result<Vec<Vec<Run>>, QueryError> {
+        let samples = self.columns(agent, ids, (from, to.shifted(1)), n_read)?;
+        let older = self.older_points(agent, ids, (from, to), n_read)?;
+        for (tier, until) in older.served {
+            let latest = rolled.0.entry(tier).or_insert(until);
+            *latest = until.max(*latest);
+        }
+        let both = samples.into_iter().zip(older.points);
+        let sources =
+            both.map(
+                |(samples, older)| {
+                    if older.is_empty() { vec![samples] } else { vec![Run::of(older, i64::MIN).0, samples] }
+                },
+            );
+        Ok(sources.collect())
+    }
+
+    /// Where raw samples are gone: the last value of each minute, and of each hour where
+    /// minutes are gone too; with the tiers and up to when each of them served.
+    fn older_points(
+        &self,
+        agent: AgentNo,
+        ids: &[SeriesId],
+        (from, to): (UnixMillis, UnixMillis),
+        n_read: &mut usize,
+    ) -> Result<Older, QueryError> {
+        let mut served = BTreeMap::new();
+        let mut points: Vec<Vec<Point>> = vec![Vec::new(); ids.len()];
+        // Samples begin within a minute that is served whole by them.
+        let until = UnixMillis(start_of(self.raw_from(agent, to)?.0, MINUTE_MS)).min(to);
+        let minutes = self.minutes_from(agent)?.unwrap_or(until).min(until);
+        for (step, end) in [(HOUR_MS, UnixMillis(start_of(minutes.0, HOUR_MS))), (MINUTE_MS, until)] {
+            let begin = if step == HOUR_MS { from } else { from.max(UnixMillis(start_of(minutes.0, HOUR_MS))) };
+            if begin >= end {
+                continue;
             }
-            if let Some(lane) = lane {
-                lane.scan(ids, from, end, &mut open);
+            let range = (UnixMillis(start_of(begin.0, step)), end);
+            let buckets = self.buckets(agent, ids, range, step, true, n_read)?;
+            served.extend(buckets.tier.map(|tier| (tier, end)));
+            for (points, buckets) in points.iter_mut().zip(&buckets.series) {
+                let last = |bucket: &Bucket| Point { time: bucket.last_time, value: bucket.last };
+                points.extend(buckets.iter().map(last).filter(|point| point.time >= from));
             }
         }
-        let mut sealed = self.chunk_points(agent, ids, from, end, n_read)?;
-        for (sealed, open) in sealed.iter_mut().zip(open) {
-            let mut all = Vec::with_capacity(sealed.len() + open.len());
-            merge(vec![std::mem::take(sealed), open], &mut all);
-            *sealed = all;
-        }
-        *n_read += sealed.iter().map(Vec::len).sum::<usize>();
-        self.check_samples(*n_read)?;
-        Ok(sealed)
+        Ok(Older { served, points })
     }
 
     fn check_samples(&self, n_read: usize) -> Result<(), QueryError> {
         let limit = self.limits.max_samples;
         if n_read > limit { Err(QueryError::TooManySamples { limit }) } else { Ok(()) }
-    }
-
-    fn chunk_points(
-        &self,
-        agent: AgentNo,
-        ids: &[SeriesId],
-        from: UnixMillis,
-        end: UnixMillis,
-        n_read: &usize,
-    ) -> Result<Vec<Vec<Point>>, QueryError> {
-        let mut points: Vec<Vec<Point>> = vec![Vec::new(); ids.len()];
-        let first = Chunk::seek(agent, from).encode();
-        let last = after_prefix(&agent.0.to_be_bytes());
-        each(&**self.shared.store(), Family::Chunks, (&first, &last), |key, row| {
-            if !Chunk::decode(key).is_some_and(|chunk| chunk.overlaps(from, end)) {
-                return Ok(());
-            }
-            self.read_chunk(row, ids, from, end, &mut points)?;
-            self.check_time()?;
-            self.check_samples(n_read + points.iter().map(Vec::len).sum::<usize>())
-        })?;
-        Ok(points)
-    }
-
-    fn read_chunk(
-        &self,
-        row: &[u8],
-        ids: &[SeriesId],
-        from: UnixMillis,
-        end: UnixMillis,
-        points: &mut [Vec<Point>],
-    ) -> Result<(), QueryError> {
-        let damaged = |why: &dyn std::fmt::Display| QueryError::Store(format!("read a chunk: {why}"));
-        let mut chunk = ChunkReader::open(row).map_err(|why| damaged(&why))?;
-        for (id, points) in ids.iter().zip(points) {
-            chunk.read(*id, from, end, points).map_err(|why| damaged(&why))?;
-        }
-        Ok(())
     }
 }

@@ -94,7 +94,12 @@ impl Rig {
     /// [`QueryError`].
     pub fn query(&self, selector: &Selector, from: UnixMillis, to: UnixMillis) -> Result<QueryAnswer, QueryError> {
         let deadline = Millis(u64::MAX);
-        answer(&Reader { shared: &self.shared, deadline, limits: QueryLimits::default(), waiting: &Asked::default() }, selector, from, to)
+        answer(
+            &Reader { shared: &self.shared, deadline, limits: QueryLimits::default(), waiting: &Asked::default() },
+            selector,
+            from,
+            to,
+        )
     }
 
     /// Where the series are.

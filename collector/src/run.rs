@@ -21,8 +21,9 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::{self, Telemetry};
 use crate::tls::{Tls, TlsError};
 use crate::writer::inbox::{Inbox, Message, inbox};
+use crate::writer::retention::{self, Retention};
 use crate::writer::seal::Sealer;
-use crate::writer::{self, Writer, retention, segments};
+use crate::writer::{self, Writer, merge, segments};
 use doors::{Listeners, Sockets};
 use signalbox_engine::decision::Notice;
 use signalbox_proto::api::Finding;
@@ -127,6 +128,14 @@ fn half_of_volume(dir: &Path) -> Bytes {
     volume.map_or(Bytes(u64::MAX), |volume| Bytes(volume.f_blocks.saturating_mul(volume.f_frsize) / 2))
 }
 
+/// What is kept of each tier; raw samples take half of the volume unless told otherwise.
+fn kept(config: &Config) -> Retention {
+    let keep = config.retention;
+    let raw = keep.raw.max_bytes.unwrap_or_else(|| half_of_volume(&config.data_dir));
+    let limits = |tier: crate::config::Keep| Limits { age: tier.age, size: tier.max_bytes.unwrap_or(Bytes(u64::MAX)) };
+    Retention { raw: Limits { age: keep.raw.age, size: raw }, minutes: limits(keep.minutes), hours: limits(keep.hours) }
+}
+
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
@@ -222,11 +231,6 @@ async fn serve(
     notifiers.configure(&checked.files).map_err(RunError::Rules)?;
     let (reloads, requests) = mpsc::channel(RELOADS_MAX);
     let handle = Handle::new(Arc::clone(&shared), inbox.clone(), reloads);
-    let limits = Limits {
-        age: config.retention_raw,
-        size: config.retention_max.unwrap_or_else(|| half_of_volume(&config.data_dir)),
-    };
-
     let mut ended = start_writer(&config, &shared, writer, outbox, tail)?;
     let app = http::App::new(handle.clone(), Arc::clone(&notifiers), doors::settings(&config, &tls, &clock));
     let (web, agents) = doors::split(listeners, sockets, &config.doors, &tls);
@@ -245,8 +249,10 @@ async fn serve(
     };
     tokio::spawn(reloader.run(requests));
     tokio::spawn(doors::look_after(Arc::clone(&tls), Arc::clone(&shared)));
-    tokio::spawn(retention::run(Arc::clone(&shared), inbox.clone(), limits, config.audit_lines));
-    tokio::spawn(segments::run(Arc::clone(&shared), inbox.clone(), limits.age));
+    let keep = kept(&config);
+    tokio::spawn(retention::run(Arc::clone(&shared), inbox.clone(), keep, config.audit_lines));
+    tokio::spawn(segments::run(Arc::clone(&shared), inbox.clone(), keep.longest()));
+    tokio::spawn(merge::run(Arc::clone(&shared), inbox.clone()));
     tokio::spawn(telemetry::report(Arc::clone(&shared), inbox.clone(), stopping.clone()));
     let ground = Ground {
         shared: Arc::clone(&shared),

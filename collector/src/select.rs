@@ -4,15 +4,16 @@
 //! A series may have several parts (two senders of one Prometheus, a series that came
 //! back under a new id): their samples are merged before it is handed over.
 
-use crate::query::{QueryError, Reader};
+use crate::query::{QueryError, Reader, Rolled};
 use crate::selection::{self, Selected};
 use crate::series::Sees;
 use signalbox_promql::budget::Budget;
 use signalbox_promql::error::Error;
 use signalbox_promql::labels::Labels;
 use signalbox_promql::seam::{Column, Select, Selected as Said, Wanted};
+use signalbox_tsdb::SeriesId;
 use signalbox_tsdb::keys::AgentNo;
-use signalbox_tsdb::{Point, SeriesId};
+use signalbox_tsdb::run::{Joiner, Run};
 use std::collections::{BTreeMap, HashMap};
 
 /// What one caller may read of the store.
@@ -30,27 +31,26 @@ impl Select for Stored<'_> {
     ) -> Result<Said, Error> {
         budget.check()?;
         let series = self.series(wanted).map_err(error_of)?;
-        let labels: Vec<Labels> = series.iter().map(|own| labels_of(own)).collect();
+        let labels: Vec<Labels> = series.iter().map(labels_of).collect();
         let mut parts = Parts::of(&series);
-        let (mut times, mut values) = (Vec::new(), Vec::new());
-        let mut n_read = 0;
+        let (mut joiner, mut rolled, mut n_read) = (Joiner::default(), Rolled::default(), 0);
         for (owner, own) in by_owner(&series) {
             budget.check()?;
             let ids: Vec<SeriesId> = own.iter().map(|(_, id)| *id).collect();
-            let (from, to) = (wanted.after.shifted(1), wanted.until);
-            let columns = self.reader.points(owner, &ids, from, to, &mut n_read).map_err(error_of)?;
-            let n_bytes = columns.iter().map(Vec::len).sum::<usize>() * size_of::<Point>();
+            let range = (wanted.after.shifted(1), wanted.until);
+            let sources = self.reader.sources(owner, &ids, range, &mut n_read, &mut rolled).map_err(error_of)?;
+            let n_bytes = sources.iter().flatten().map(Run::len).sum::<usize>() * size_of::<f64>();
             budget.take(n_bytes)?;
-            for ((place, _), points) in own.iter().zip(columns) {
-                let Some(points) = parts.whole(*place, points).filter(|points| !points.is_empty()) else { continue };
-                (times.clear(), values.clear());
-                times.extend(points.iter().map(|point| point.time.0));
-                values.extend(points.iter().map(|point| point.value));
-                take(Column { labels: &labels[*place], times: &times, values: &values })?;
+            for ((place, _), sources) in own.iter().zip(sources) {
+                let Some(sources) = parts.whole(*place, sources) else { continue };
+                let run = joiner.join(sources);
+                if !run.is_empty() {
+                    take(Column { labels: &labels[*place], times: &run.times, values: &run.values })?;
+                }
             }
             budget.give_back(n_bytes);
         }
-        Ok(Said::default())
+        Ok(Said { infos: rolled.texts().collect(), ..Said::default() })
     }
 }
 
@@ -81,10 +81,10 @@ pub(crate) fn by_owner(series: &[Selected]) -> BTreeMap<AgentNo, Vec<(usize, Ser
     owned
 }
 
-/// Series that come in several parts, by place: parts still to come, and the points of
-/// those that came.
+/// Series that come in several parts, by place: parts still to come, and what the
+/// others hold.
 struct Parts {
-    open: HashMap<usize, (usize, Vec<Vec<Point>>)>,
+    open: HashMap<usize, (usize, Vec<Run>)>,
 }
 
 impl Parts {
@@ -93,17 +93,12 @@ impl Parts {
         Parts { open: several.map(|(place, own)| (place, (own.parts.len(), Vec::new()))).collect() }
     }
 
-    /// The points of a series once all its parts are there.
-    fn whole(&mut self, place: usize, points: Vec<Point>) -> Option<Vec<Point>> {
-        let Some((n_left, parts)) = self.open.get_mut(&place) else { return Some(points) };
-        parts.push(points);
+    /// What all parts of a series hold, once the last of them is there.
+    fn whole(&mut self, place: usize, part: Vec<Run>) -> Option<Vec<Run>> {
+        let Some((n_left, parts)) = self.open.get_mut(&place) else { return Some(part) };
+        parts.extend(part);
         *n_left -= 1;
-        if *n_left > 0 {
-            return None;
-        }
-        let mut whole = Vec::new();
-        signalbox_tsdb::merge::merge(std::mem::take(parts), &mut whole);
-        Some(whole)
+        (*n_left == 0).then(|| std::mem::take(parts))
     }
 }
 

@@ -8,7 +8,6 @@
 use crate::query::QueryError;
 use crate::shared::Shared;
 use crate::store::{Family, Store, StoreError, each_of};
-use roaring::RoaringBitmap;
 use signalbox_proto::selector::Matcher;
 use signalbox_proto::units::UnixMillis;
 use signalbox_tsdb::format::FormatError;
@@ -17,7 +16,7 @@ use signalbox_tsdb::index::postings::{self, Source};
 use signalbox_tsdb::keys::AgentNo;
 use signalbox_tsdb::segment::{Head, Rows, Segment, VisitRow, key};
 use signalbox_tsdb::{SeriesId, dictionary};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 
 /// Series whose labels are read while the index is held: the writer waits meanwhile.
 /// Those that are retired in between are read from the store.
@@ -34,15 +33,6 @@ pub struct Selected {
     pub labels: LabelSet,
     /// Where its points lie.
     pub parts: Vec<(AgentNo, SeriesId)>,
-}
-
-/// Names or values of labels, and whether there are more.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Listing {
-    /// In text order.
-    pub texts: Vec<String>,
-    /// The limit cut the rest.
-    pub is_cut: bool,
 }
 
 /// Rows of retired series in the store.
@@ -136,82 +126,4 @@ impl Found {
 
 fn overlapping(heads: &[Head], from: UnixMillis, to: UnixMillis) -> Vec<Head> {
     heads.iter().filter(|head| head.overlaps(from, to)).copied().collect()
-}
-
-/// Names of labels of series that may have samples in `[from, to)`.
-///
-/// # Errors
-/// [`QueryError::Store`].
-pub(crate) fn label_names(
-    shared: &Shared,
-    (from, to): (UnixMillis, UnixMillis),
-    limit: usize,
-) -> Result<Listing, QueryError> {
-    let (mut names, segments) = {
-        let index = shared.index();
-        let names: BTreeSet<String> = index.label_names().map(str::to_owned).collect();
-        (names, overlapping(index.segments(), from, to))
-    };
-    let rows = StoreRows(&**shared.store());
-    for head in segments {
-        Segment { rows: &rows, segment: head.segment }.each_name(&mut |name| {
-            if !name.is_empty() && !names.contains(name) {
-                names.insert(name.to_owned());
-            }
-        })?;
-    }
-    Ok(cut(names, limit))
-}
-
-/// Values of a label among the series that satisfy every condition and may have
-/// samples in `[from, to)`.
-///
-/// # Errors
-/// [`QueryError::Store`].
-pub(crate) fn label_values(
-    shared: &Shared,
-    name: &str,
-    matchers: &[Matcher],
-    (from, to): (UnixMillis, UnixMillis),
-    limit: usize,
-) -> Result<Listing, QueryError> {
-    let mut values = BTreeSet::new();
-    let segments = {
-        let index = shared.index();
-        if matchers.is_empty() {
-            // The smallest values decide: no more of them are needed.
-            values.extend(index.label_values(name).take(limit.saturating_add(1)).map(|(value, _)| value.to_owned()));
-        } else {
-            let ids = index.matching(matchers);
-            values.extend(ids.iter().filter_map(|id| index.label(SeriesId(id), name)).map(str::to_owned));
-        }
-        overlapping(index.segments(), from, to)
-    };
-    let rows = StoreRows(&**shared.store());
-    for head in segments {
-        let segment = Segment { rows: &rows, segment: head.segment };
-        let among = if matchers.is_empty() { None } else { Some(postings::select(&segment, matchers)?) };
-        if among.as_ref().is_some_and(RoaringBitmap::is_empty) {
-            continue;
-        }
-        segment.each_value(name, &mut |value, ids| {
-            let is_among = match &among {
-                _ if values.contains(value) => false,
-                Some(among) => !among.is_disjoint(&ids()?),
-                None => true,
-            };
-            if is_among {
-                values.insert(value.to_owned());
-            }
-            if values.len() > limit.saturating_add(1) {
-                values.pop_last();
-            }
-            Ok::<(), StoreError>(())
-        })?;
-    }
-    Ok(cut(values, limit))
-}
-
-fn cut(texts: BTreeSet<String>, limit: usize) -> Listing {
-    Listing { is_cut: texts.len() > limit, texts: texts.into_iter().take(limit).collect() }
 }

@@ -12,7 +12,19 @@ fn an_empty_file_is_a_good_one() {
     let config = parse("").unwrap();
     assert_eq!(config.doors.listen_grpc, "127.0.0.1:8441".parse().unwrap());
     assert_eq!(config.external_url, "http://127.0.0.1:8440");
-    assert_eq!(config.retention_raw.to_string(), "30d");
+    assert_eq!(config.retention.raw.age.to_string(), "30d");
+}
+
+#[test]
+fn each_tier_has_its_age_and_its_size() {
+    let keep = |age: &str, max_bytes| (age.to_owned(), max_bytes);
+    let check = |text: &str, expected: [(String, Option<Bytes>); 3]| {
+        let Retention { raw, minutes, hours } = parse(text).unwrap().retention;
+        assert_eq!([raw, minutes, hours].map(|tier| (tier.age.to_string(), tier.max_bytes)), expected);
+    };
+    check("", [keep("30d", None), keep("400d", None), keep("1825d", None)]);
+    let text = "retention: {raw: 2d, minutes: 60d, minutes_max_bytes: 1GiB, hours: 90d}";
+    check(text, [keep("2d", None), keep("60d", Some(Bytes::from_mib(1024))), keep("90d", None)]);
 }
 
 #[test]
@@ -21,7 +33,7 @@ fn paths_count_from_the_file_and_values_carry_units() {
         parse("data_dir: data\nrules_dir: /r\nretention: {raw: 7d, max_bytes: 10GiB}\nmemory: 64MiB\n").unwrap();
     assert_eq!(config.data_dir, Path::new("/etc/signalbox/data"));
     assert_eq!(config.rules_dir.as_deref(), Some(Path::new("/r")));
-    assert_eq!((config.retention_raw.to_string(), config.memory), ("7d".to_owned(), Bytes::from_mib(64)));
+    assert_eq!((config.retention.raw.age.to_string(), config.memory), ("7d".to_owned(), Bytes::from_mib(64)));
 }
 
 #[test]
@@ -40,6 +52,8 @@ fn faults_name_file_place_and_remedy() {
     assert!(refused("tls: {agent_certificate: 8d}").contains("not between 2m"));
     assert_eq!(parse("tls: {agent_certificate: 2m}").unwrap().doors.tls.agent_life, Millis::from_mins(2));
     assert!(refused("retention: {raw: 1s}").contains("not between 1h"));
+    assert!(refused("retention: {minutes: 4d}").contains("that hours are made of"));
+    assert!(refused("retention: {hours_max_bytes: 1MiB}").contains("16MiB"));
 }
 
 #[test]

@@ -78,11 +78,11 @@ impl Kept {
 
     fn samples(&self) -> BTreeMap<(String, i64), u64> {
         let ids: Vec<SeriesId> = (0..self.names.len()).map(|id| SeriesId(u32::try_from(id).unwrap())).collect();
-        let mut points = vec![Vec::new(); ids.len()];
-        self.lanes.values().for_each(|lane| lane.scan(&ids, UnixMillis::MIN, UnixMillis::MAX, &mut points));
-        let named = self.names.iter().zip(points);
-        let each = named.flat_map(|(name, points)| {
-            points.into_iter().map(|point| ((name.clone(), point.time.0), point.value.to_bits()))
+        let mut runs = vec![Vec::new(); ids.len()];
+        self.lanes.values().for_each(|lane| lane.scan(&ids, UnixMillis::MIN, UnixMillis::MAX, &mut runs));
+        let named = self.names.iter().zip(&runs).flat_map(|(name, runs)| runs.iter().map(move |run| (name, run)));
+        let each = named.flat_map(|(name, run)| {
+            run.points().map(move |point| ((name.clone(), point.time.0), point.value.to_bits()))
         });
         each.collect()
     }

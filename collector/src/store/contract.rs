@@ -82,6 +82,32 @@ fn a_scan_stops_when_it_is_told() {
 }
 
 #[test]
+fn a_reader_sees_the_rows_of_one_instant() {
+    check(|store| {
+        let put = |value: u8| {
+            let mut commit = Commit::default();
+            commit.put(Family::Long, [1], [value]);
+            commit.put(Family::Spans, [1], [value]);
+            store.commit(&commit).unwrap();
+        };
+        put(1);
+        let mut run = |rows: &dyn Rows| {
+            put(2);
+            assert_eq!(rows.get(Family::Long, &[1]).unwrap(), Some(vec![1]));
+            let mut seen = Vec::new();
+            let mut visit = |_: &[u8], value: &[u8]| {
+                seen.push(value.to_vec());
+                ControlFlow::Continue(())
+            };
+            rows.scan(Family::Spans, &[], &[], &mut visit).unwrap();
+            assert_eq!(seen, [vec![1]]);
+        };
+        store.read(&mut run).unwrap();
+        assert_eq!(store.get(Family::Long, &[1]).unwrap(), Some(vec![2]));
+    });
+}
+
+#[test]
 fn rows_are_there_after_a_reopening() {
     check(|store| {
         let mut commit = Commit::default();

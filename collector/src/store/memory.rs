@@ -1,7 +1,7 @@
 //! The store's twin in memory: for tests and simulation, which may also tell it
 //! to be full.
 
-use super::{Change, Commit, Family, KeyValue, Stats, Store, StoreError, Visit};
+use super::{Change, Commit, Family, KeyValue, Rows as View, Stats, Store, StoreError, Visit};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -58,7 +58,25 @@ fn bounds(family: Family, from: &[u8], to: &[u8]) -> (Bound<Place>, Bound<Place>
     (Bound::Included((family, from.to_vec())), end)
 }
 
+/// All rows as they stood.
+struct Copied(MemoryStore);
+
+impl View for Copied {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.0.get(family, key)
+    }
+
+    fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        self.0.scan(family, from, to, visit)
+    }
+}
+
 impl Store for MemoryStore {
+    fn read(&self, run: &mut dyn FnMut(&dyn View)) -> Result<(), StoreError> {
+        run(&Copied(self.copy()));
+        Ok(())
+    }
+
     fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
         let mut state = self.lock();
         if state.is_full || state.must_reopen {
@@ -124,7 +142,9 @@ impl Store for MemoryStore {
         let state = self.lock();
         let mut stats = Stats::default();
         for ((family, key), value) in &state.rows {
-            stats.n_bytes += (key.len() + value.len()) as u64;
+            let n_bytes = (key.len() + value.len()) as u64;
+            stats.n_bytes += n_bytes;
+            stats.bytes[*family as usize] += n_bytes;
             stats.n_rows[*family as usize] += 1;
         }
         stats

@@ -9,7 +9,11 @@
 //! meta     "turn" | "agent" id | "mark" no epoch  numbers, CBOR
 //! series   series id                             tsdb::dictionary
 //! journal  agent no, epoch, seq                  tsdb::journal
-//! chunks   agent no, max, min, epoch, last seq   tsdb::chunk
+//! chunks   agent no, max, min, epoch, last seq   tsdb::chunk, as lanes sealed them
+//! long     agent no, window, first series        tsdb::chunk, merged
+//! minutes  agent no, window, first series        tsdb::rollup, 1 min
+//! hours    agent no, window, first series        tsdb::rollup, 1 h
+//! spans    tier, key of one of the rows above    tsdb::tier::Span
 //! state    table, key                            engine row as it stands
 //! history  table, len, key, at                   engine row as it stood from `at` on
 //! access   table, key                            identities, rights, end of the audit
@@ -22,9 +26,11 @@ mod contract;
 pub mod keys;
 pub mod memory;
 pub mod rocks;
+pub mod spans;
 pub mod tail;
 
 use signalbox_proto::text::hex;
+use signalbox_tsdb::tier::Tier;
 use std::ops::ControlFlow;
 use thiserror::Error;
 
@@ -35,6 +41,8 @@ pub enum Family {
     Meta,
     /// Series dictionary.
     Series,
+    /// Retired series: their rows and posting lists.
+    Postings,
     /// Committed batches whose chunk is open.
     Journal,
     /// Sealed chunks.
@@ -47,23 +55,43 @@ pub enum Family {
     Access,
     /// Lines of the audit. Only ever added.
     Audit,
-    /// Retired series: their rows and posting lists.
-    Postings,
+    /// Merged chunks of raw samples.
+    Long,
+    /// Roll-ups of one minute.
+    Minutes,
+    /// Roll-ups of one hour.
+    Hours,
+    /// What is known of each row of samples without reading it.
+    Spans,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Family; 9] = [
+    pub const ALL: [Family; 13] = [
         Family::Meta,
         Family::Series,
+        Family::Postings,
         Family::Journal,
         Family::Chunks,
         Family::State,
         Family::History,
         Family::Access,
         Family::Audit,
-        Family::Postings,
+        Family::Long,
+        Family::Minutes,
+        Family::Hours,
+        Family::Spans,
     ];
+
+    /// Where the rows of a tier lie.
+    pub fn of(tier: Tier) -> Family {
+        match tier {
+            Tier::Fresh => Family::Chunks,
+            Tier::Long => Family::Long,
+            Tier::Minutes => Family::Minutes,
+            Tier::Hours => Family::Hours,
+        }
+    }
 
     /// Its name on disk: never change one.
     pub fn name(self) -> &'static str {
@@ -77,6 +105,10 @@ impl Family {
             Family::Access => "access",
             Family::Audit => "audit",
             Family::Postings => "postings",
+            Family::Long => "long",
+            Family::Minutes => "minutes",
+            Family::Hours => "hours",
+            Family::Spans => "spans",
         }
     }
 }
@@ -160,6 +192,12 @@ impl Commit {
         self.changes.push(Change::DeleteRange(family, from.into(), to.into()));
     }
 
+    /// The changes of another one, after its own.
+    pub fn append(&mut self, other: Commit) {
+        self.n_bytes += other.n_bytes;
+        self.changes.extend(other.changes);
+    }
+
     /// The changes in order.
     pub fn changes(&self) -> &[Change] {
         &self.changes
@@ -181,6 +219,8 @@ impl Commit {
 pub struct Stats {
     /// Bytes of all files, or of all rows for the memory twin.
     pub n_bytes: u64,
+    /// The same by family.
+    pub bytes: [u64; Family::ALL.len()],
     /// Rows by family, in the order of [`Family::ALL`]; estimates on disk.
     pub n_rows: [u64; Family::ALL.len()],
     /// Bytes of memory in use for caches and write buffers.
@@ -193,8 +233,29 @@ pub type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 /// A row as it came from the store: (key, value).
 pub type KeyValue = (Vec<u8>, Vec<u8>);
 
+/// Rows as they stood at one instant.
+pub trait Rows {
+    /// One row.
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError>;
+
+    /// As [`Store::scan`].
+    ///
+    /// # Errors
+    /// [`StoreError::Failed`].
+    fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StoreError>;
+}
+
 /// Ordered rows in families, changed only by commits.
 pub trait Store: Send + Sync {
+    /// Calls `run` with the rows as they stand now: commits meanwhile are not seen.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] while the store is not open.
+    fn read(&self, run: &mut dyn FnMut(&dyn Rows)) -> Result<(), StoreError>;
+
     /// Makes all changes durable, or none.
     ///
     /// # Errors

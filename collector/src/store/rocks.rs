@@ -8,7 +8,7 @@
 //! Memory follows one setting: a quarter for write buffers, the rest for the
 //! block cache, which is charged for the write buffers too.
 
-use super::{Change, Commit, Family, KeyValue, Stats, Store, StoreError, Visit};
+use super::{Change, Commit, Family, KeyValue, Rows, Stats, Store, StoreError, Visit};
 use rocksdb::{
     BlockBasedOptions, BoundColumnFamily, Cache, ColumnFamilyDescriptor, DB, DBCompressionType, DBRecoveryMode,
     IteratorMode, Options, ReadOptions, WriteBatch, WriteBufferManager, WriteOptions, properties,
@@ -32,6 +32,15 @@ const CHUNK_BLOCK_BYTES: usize = 64 * 1024;
 
 /// Bits of a filter for each key: one look in a hundred is in vain.
 const BLOOM_BITS: f64 = 10.0;
+/// Name of a figure of RocksDB.
+const BLOB_FILES_SIZE: &str = "rocksdb.total-blob-file-size";
+/// Rows from this length on lie outside the tree.
+const BLOB_MIN_BYTES: u64 = 512;
+/// A file of them: small enough that retention frees space file by file.
+const BLOB_FILE_BYTES: u64 = 64 * 1024 * 1024;
+/// Of the oldest quarter of the files those are written anew whose rows are half gone.
+const BLOB_GC_AGE: f64 = 0.25;
+const BLOB_GC_GARBAGE: f64 = 0.5;
 
 /// RocksDB in a directory.
 pub struct RocksStore {
@@ -55,22 +64,34 @@ impl RocksStore {
     /// [`StoreError::Locked`] when another collector has it, [`StoreError::Full`],
     /// else [`StoreError::Failed`].
     pub fn open(dir: &Path, memory: Bytes) -> Result<RocksStore, StoreError> {
-        let failed = |what: &str, why: &dyn ToString| StoreError::Failed {
-            what: format!("{what} {}", dir.display()),
-            why: why.to_string(),
-        };
-        std::fs::create_dir_all(dir).map_err(|why| failed("make data directory", &why))?;
-        let lock = File::create(dir.join("lock")).map_err(|why| failed("make lock file in", &why))?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|why| match why {
-            rustix::io::Errno::WOULDBLOCK => StoreError::Locked { dir: dir.display().to_string() },
-            why => failed("lock data directory", &why),
-        })?;
-        let memory = usize::try_from(memory.0).unwrap_or(usize::MAX);
-        let cache = Cache::new_lru_cache(memory);
-        let buffers = WriteBufferManager::new_write_buffer_manager_with_cache(memory / 4, false, cache.clone());
-        let options = Settings { cache, buffers };
+        let (lock, options) = prepare(dir, memory, true)?;
         let db = open_db(&dir.join("store"), &options)?;
         Ok(RocksStore { dir: dir.to_owned(), options, db: RwLock::new(Some(db)), _lock: lock })
+    }
+
+    /// Opens a store to look at it: what is there is not changed, log included. Refused
+    /// while a collector has it.
+    ///
+    /// # Errors
+    /// As [`RocksStore::open`].
+    pub fn open_read_only(dir: &Path, memory: Bytes) -> Result<RocksStore, StoreError> {
+        let (lock, options) = prepare(dir, memory, false)?;
+        let (db_options, families) = settings_of(&options);
+        let db = DB::open_cf_descriptors_read_only(&db_options, dir.join("store"), families, false)
+            .map_err(|why| failure("open the store to read it", &why))?;
+        Ok(RocksStore { dir: dir.to_owned(), options, db: RwLock::new(Some(db)), _lock: lock })
+    }
+
+    /// Writes the store as it stands to `to`, which must not exist: hard links where
+    /// the file system is the same.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn checkpoint(&self, to: &Path) -> Result<(), StoreError> {
+        let db = self.db();
+        let db = db.as_ref().ok_or(CLOSED)?;
+        let made = rocksdb::checkpoint::Checkpoint::new(db).and_then(|checkpoint| checkpoint.create_checkpoint(to));
+        made.map_err(|why| failure("write a checkpoint of the store", &why))
     }
 
     fn db(&self) -> RwLockReadGuard<'_, Option<DB>> {
@@ -78,10 +99,35 @@ impl RocksStore {
     }
 }
 
+/// The lock, and what all openings share.
+fn prepare(dir: &Path, memory: Bytes, makes: bool) -> Result<(File, Settings), StoreError> {
+    let failed = |what: &str, why: &dyn ToString| StoreError::Failed {
+        what: format!("{what} {}", dir.display()),
+        why: why.to_string(),
+    };
+    if makes {
+        std::fs::create_dir_all(dir).map_err(|why| failed("make data directory", &why))?;
+    }
+    let lock = File::create(dir.join("lock")).map_err(|why| failed("make lock file in", &why))?;
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).map_err(|why| match why {
+        rustix::io::Errno::WOULDBLOCK => StoreError::Locked { dir: dir.display().to_string() },
+        why => failed("lock data directory", &why),
+    })?;
+    let memory = usize::try_from(memory.0).unwrap_or(usize::MAX);
+    let cache = Cache::new_lru_cache(memory);
+    let buffers = WriteBufferManager::new_write_buffer_manager_with_cache(memory / 4, false, cache.clone());
+    Ok((lock, Settings { cache, buffers }))
+}
+
 /// The store is closed between a refused commit and the reopening.
 const CLOSED: StoreError = StoreError::Full { what: "use the store before it is open again" };
 
 fn open_db(dir: &Path, settings: &Settings) -> Result<DB, StoreError> {
+    let (options, families) = settings_of(settings);
+    DB::open_cf_descriptors(&options, dir, families).map_err(|why| failure("open the store", &why))
+}
+
+fn settings_of(settings: &Settings) -> (Options, Vec<ColumnFamilyDescriptor>) {
     let mut options = Options::default();
     options.create_if_missing(true);
     options.create_missing_column_families(true);
@@ -99,8 +145,9 @@ fn open_db(dir: &Path, settings: &Settings) -> Result<DB, StoreError> {
     let families = Family::ALL
         .into_iter()
         .map(|family| ColumnFamilyDescriptor::new(family.name(), family_options(family, settings)))
-        .chain([default]);
-    DB::open_cf_descriptors(&options, dir, families).map_err(|why| failure("open the store", &why))
+        .chain([default])
+        .collect();
+    (options, families)
 }
 
 fn family_options(family: Family, settings: &Settings) -> Options {
@@ -113,12 +160,27 @@ fn family_options(family: Family, settings: &Settings) -> Options {
         table.set_bloom_filter(BLOOM_BITS, false);
     }
     let mut options = Options::default();
-    if family == Family::Chunks {
-        // Chunks are compressed by their own codecs already.
-        options.set_compression_type(DBCompressionType::None);
-        table.set_block_size(CHUNK_BLOCK_BYTES);
-    } else {
-        options.set_compression_type(DBCompressionType::Lz4);
+    match family {
+        // Chunks are compressed by their own codecs already. These live for hours,
+        // until they are merged.
+        Family::Chunks => {
+            options.set_compression_type(DBCompressionType::None);
+            table.set_block_size(CHUNK_BLOCK_BYTES);
+        }
+        // These live for long: written once into files of their own, while the
+        // tree that is compacted holds keys only. A file goes when its rows are gone.
+        Family::Long | Family::Minutes | Family::Hours => {
+            options.set_compression_type(DBCompressionType::None);
+            options.set_enable_blob_files(true);
+            options.set_min_blob_size(BLOB_MIN_BYTES);
+            options.set_blob_file_size(BLOB_FILE_BYTES);
+            options.set_blob_compression_type(DBCompressionType::None);
+            options.set_enable_blob_gc(true);
+            options.set_blob_gc_age_cutoff(BLOB_GC_AGE);
+            options.set_blob_gc_force_threshold(BLOB_GC_GARBAGE);
+            options.set_blob_cache(&settings.cache);
+        }
+        _ => options.set_compression_type(DBCompressionType::Lz4),
     }
     options.set_block_based_table_factory(&table);
     options
@@ -152,6 +214,49 @@ fn batch_of(db: &DB, commit: &Commit) -> WriteBatch {
     batch
 }
 
+/// Rows at one instant.
+struct Snapshot<'a> {
+    db: &'a DB,
+    snapshot: rocksdb::Snapshot<'a>,
+}
+
+impl Rows for Snapshot<'_> {
+    fn get(&self, family: Family, key: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
+        self.snapshot.get_cf(&handle(self.db, family), key).map_err(|why| failure("read a row", &why))
+    }
+
+    fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
+        let iterator = |options| self.snapshot.raw_iterator_cf_opt(&handle(self.db, family), options);
+        scan(iterator, from, to, visit)
+    }
+}
+
+/// Visits the rows of `[from, to)` with an iterator of the caller's making.
+fn scan<'a>(
+    iterator: impl FnOnce(ReadOptions) -> rocksdb::DBRawIteratorWithThreadMode<'a, DB>,
+    from: &[u8],
+    to: &[u8],
+    visit: Visit<'_>,
+) -> Result<(), StoreError> {
+    if !to.is_empty() && to <= from {
+        return Ok(());
+    }
+    let mut options = ReadOptions::default();
+    options.set_iterate_lower_bound(from);
+    if !to.is_empty() {
+        options.set_iterate_upper_bound(to);
+    }
+    let mut rows = iterator(options);
+    rows.seek(from);
+    while let Some((key, value)) = rows.item() {
+        if visit(key, value).is_break() {
+            return Ok(());
+        }
+        rows.next();
+    }
+    rows.status().map_err(|why| failure("scan rows", &why))
+}
+
 impl Store for RocksStore {
     fn commit(&self, commit: &Commit) -> Result<(), StoreError> {
         let db = self.db();
@@ -170,23 +275,15 @@ impl Store for RocksStore {
     fn scan(&self, family: Family, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StoreError> {
         let db = self.db();
         let db = db.as_ref().ok_or(CLOSED)?;
-        if !to.is_empty() && to <= from {
-            return Ok(());
-        }
-        let mut options = ReadOptions::default();
-        options.set_iterate_lower_bound(from);
-        if !to.is_empty() {
-            options.set_iterate_upper_bound(to);
-        }
-        let mut rows = db.raw_iterator_cf_opt(&handle(db, family), options);
-        rows.seek(from);
-        while let Some((key, value)) = rows.item() {
-            if visit(key, value).is_break() {
-                return Ok(());
-            }
-            rows.next();
-        }
-        rows.status().map_err(|why| failure("scan rows", &why))
+        let iterator = |options| db.raw_iterator_cf_opt(&handle(db, family), options);
+        scan(iterator, from, to, visit)
+    }
+
+    fn read(&self, run: &mut dyn FnMut(&dyn Rows)) -> Result<(), StoreError> {
+        let db = self.db();
+        let db = db.as_ref().ok_or(CLOSED)?;
+        run(&Snapshot { db, snapshot: db.snapshot() });
+        Ok(())
     }
 
     fn last(&self, family: Family, from: &[u8], to: &[u8]) -> Result<Option<KeyValue>, StoreError> {
@@ -218,10 +315,14 @@ impl Store for RocksStore {
         let Some(db) = db.as_ref() else { return Stats::default() };
         let figure =
             |family: Family, name| db.property_int_value_cf(&handle(db, family), name).ok().flatten().unwrap_or(0);
-        let tables: u64 = Family::ALL.into_iter().map(|family| figure(family, properties::TOTAL_SST_FILES_SIZE)).sum();
-        let buffers: u64 = Family::ALL.into_iter().map(|family| figure(family, properties::SIZE_ALL_MEM_TABLES)).sum();
+        let bytes = Family::ALL.map(|family| {
+            figure(family, properties::TOTAL_SST_FILES_SIZE)
+                + db.property_int_value_cf(&handle(db, family), BLOB_FILES_SIZE).ok().flatten().unwrap_or(0)
+                + figure(family, properties::SIZE_ALL_MEM_TABLES)
+        });
         Stats {
-            n_bytes: tables + buffers,
+            n_bytes: bytes.iter().sum(),
+            bytes,
             n_rows: Family::ALL.map(|family| figure(family, properties::ESTIMATE_NUM_KEYS)),
             memory_bytes: self.options.cache.get_usage() as u64,
         }

@@ -7,6 +7,7 @@
 
 use super::stream::StreamOut;
 use crate::handle::HandleError;
+use crate::writer::merge::Merge;
 use crate::writer::retention::Sweep;
 use crate::writer::seal::Sealed;
 use crate::writer::segments::SegmentChange;
@@ -115,6 +116,8 @@ pub enum Message {
     },
     /// A chunk was encoded.
     Sealed(Sealed),
+    /// Chunks were merged.
+    Merged(Merge),
     /// What retention wants gone.
     Swept(Sweep),
     /// Segments of retired series to merge or to delete.

@@ -52,7 +52,7 @@ pub(crate) struct Intake {
     pub(crate) hellos: Vec<(oneshot::Sender<Result<Marks, String>>, Marks)>,
     /// What goes on record, in order.
     pub(crate) deeds: Vec<Deed>,
-    /// Who waits for rules to be in force.
+    /// Who waits for rules to be in force, or for merged rows to be durable.
     pub(crate) reloads: Vec<oneshot::Sender<()>>,
     /// Lanes that took something.
     pub(crate) touched: Vec<(AgentNo, u64)>,
@@ -129,6 +129,7 @@ impl Taker<'_> {
             }
             Message::Sealed(sealed) => sealed.into_commit(self.agents, &mut self.shared.index_mut(), &mut self.out),
             Message::Segments(change) => change.into_commit(&self.shared.index(), &mut self.out),
+            Message::Merged(merge) => self.out.reloads.extend(merge.into_commit(&mut self.out.commit)),
             Message::Swept(sweep) => sweep.into_commit(&mut self.out.commit),
             Message::Stop => self.out.stop = true,
         }

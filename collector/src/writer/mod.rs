@@ -22,6 +22,7 @@ mod deeds;
 pub mod inbox;
 pub mod intake;
 mod lanes;
+pub mod merge;
 mod newcomer;
 #[cfg(test)]
 mod newcomer_tests;

@@ -8,7 +8,7 @@
 use super::agents::{Agents, LaneEntry};
 use super::intake::HOST;
 use crate::shared::{Catalogue, LaneCell, Problem, Shared};
-use crate::store::{Family, Store, StoreError, after_prefix, each_of, keys};
+use crate::store::{Family, Store, StoreError, after_prefix, each_of, keys, spans};
 use signalbox_access::{Access, AuditKey, AuditLine, Fault};
 use signalbox_engine::decision::Row;
 use signalbox_proto::names::AgentId;
@@ -60,6 +60,7 @@ impl Damage<'_> {
 pub(crate) fn tables(shared: &Shared, series_max: u32, at: UnixMillis) -> Result<Restored, StoreError> {
     let store = &**shared.store();
     let mut damage = Damage { shared, n_rows: 0 };
+    spans::rebuild(store, |key, why| damage.note(Family::Chunks, key, why))?;
     let mut agents = read_agents(store)?;
     let index = read_series(store, &mut agents, series_max, at, &mut damage)?;
     let lanes = read_lanes(store, &mut damage)?;

@@ -9,10 +9,13 @@
 use super::agents::{Agents, LaneEntry};
 use super::inbox::{Inbox, Message};
 use super::intake::Intake;
-use crate::store::Family;
+use crate::store::{Family, spans};
+use signalbox_proto::units::Bytes;
+use signalbox_tsdb::chunk::Facts;
 use signalbox_tsdb::head::{Lane, SealedChunk};
 use signalbox_tsdb::index::SeriesIndex;
 use signalbox_tsdb::keys::{AgentNo, Chunk, Journal};
+use signalbox_tsdb::tier::{Span, Tier};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -157,11 +160,14 @@ impl Sealed {
         }
         let last_seq = sealed.snapshot.seq;
         if let Some(bytes) = sealed.chunk {
-            let (max_time, min_time) = (sealed.max_time, sealed.min_time);
+            let Facts { min_time, max_time, n_samples, .. } = sealed.facts;
             metrics::counter!("signalbox_chunks_sealed_total").increment(1);
             metrics::counter!("signalbox_chunk_bytes_total").increment(bytes.len() as u64);
-            metrics::counter!("signalbox_chunk_samples_total").increment(sealed.n_samples);
-            out.commit.put(Family::Chunks, Chunk { agent, max_time, min_time, epoch, last_seq }.encode(), bytes);
+            metrics::counter!("signalbox_chunk_samples_total").increment(n_samples);
+            metrics::counter!("signalbox_samples_replaced_total").increment(sealed.n_duplicates);
+            let key = Chunk { agent, max_time, min_time, epoch, last_seq }.encode();
+            let span = Span { size: Bytes(bytes.len() as u64), last: sealed.last, facts: sealed.facts };
+            spans::put(&mut out.commit, Tier::Fresh, &key, bytes, &span);
         }
         let snapshot = Journal { agent, epoch, seq: last_seq }.encode();
         out.commit.delete_range(Family::Journal, Journal::first(agent, epoch).encode(), snapshot);

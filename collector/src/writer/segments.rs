@@ -8,7 +8,7 @@ use super::inbox::{Inbox, Message};
 use super::intake::Intake;
 use crate::selection::StoreRows;
 use crate::shared::Shared;
-use crate::store::{Family, KeyValue, Store, StoreError, after_prefix, each_of};
+use crate::store::{Family, KeyValue, Store, StoreError, after_prefix, each_of, spans};
 use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::SeriesId;
 use signalbox_tsdb::index::SeriesIndex;
@@ -95,8 +95,12 @@ impl SegmentChange {
     }
 }
 
-/// The next thing to do; none when all is as it should be. Samples before `oldest`
-/// are deleted; lists of `erasable` have no reader left.
+/// The next thing to do; none when all is as it should be. No age keeps samples
+/// before `oldest`; lists of `erasable` have no reader left.
+///
+/// What is too old may lie there yet, in a row that could not be deleted or before the
+/// first sweep after a long stop: a series goes after its last row, so that whatever is
+/// stored has a name, and no id is given again while samples lie under it.
 ///
 /// # Errors
 /// [`StoreError`] when the store cannot be read.
@@ -110,6 +114,9 @@ pub(crate) fn plan(
     if !erasable.is_empty() {
         return Ok(Some(SegmentChange { kind: Kind::Erased(std::mem::take(erasable)) }));
     }
+    // Spans are read only when something may go.
+    let has_old = heads.iter().any(|head| head.last < oldest);
+    let oldest = if has_old { spans::oldest(store)?.min(oldest) } else { oldest };
     if let Some(old) = heads.iter().find(|head| head.last < oldest) {
         let rows = StoreRows(store);
         let series = Segment { rows: &rows, segment: old.segment }.all()?.iter().map(SeriesId).collect();
@@ -149,7 +156,7 @@ pub(crate) fn gone(store: &dyn Store) -> Result<Vec<u64>, StoreError> {
 }
 
 /// Plans on a blocking thread and hands the changes to the writer, one after the
-/// other; samples are kept for `age`.
+/// other; no sample of any tier is kept longer than `age`.
 pub(crate) async fn run(shared: Arc<Shared>, inbox: Inbox, age: Millis) {
     /// The writer takes a change in this time, mostly; a second plan of the same is
     /// passed over.

@@ -1,6 +1,7 @@
 //! The writer, turn by turn, over the memory store.
 
 mod retire;
+mod tiers;
 
 use super::inbox::{Message, Queued};
 use super::seal::Sealer;

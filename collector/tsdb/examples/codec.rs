@@ -14,9 +14,12 @@ use signalbox_proto::columns::Encoder;
 use signalbox_proto::samples::ShapeEntry;
 use signalbox_proto::units::{Millis, UnixMillis};
 use signalbox_tsdb::SeriesId;
-use signalbox_tsdb::chunk::{ChunkReader, SeriesColumn, encode};
+use signalbox_tsdb::chunk::{ChunkBuilder, ChunkReader};
+use signalbox_tsdb::compact;
 use signalbox_tsdb::head::{Lane, SealLimits};
 use signalbox_tsdb::journal::Record;
+use signalbox_tsdb::run::{Joiner, Run};
+use signalbox_tsdb::tier::Tier;
 use std::collections::HashMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -53,8 +56,105 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("  one series of one chunk: {:.1} us", one_s * 1e6 / ratio(chunks.len() * n_series, 1));
         compare(&rows, &columns)?;
     }
+    merge(&records, n_samples);
     scan(&records, n_series);
+    wide();
     Ok(())
+}
+
+fn encode(columns: &[(SeriesId, Run)]) -> Vec<u8> {
+    let mut chunk = ChunkBuilder::default();
+    columns.iter().for_each(|(id, run)| chunk.push(*id, run));
+    chunk.finish()
+}
+
+/// What the background makes of an hour's chunks, and how fast it is read again.
+fn merge(records: &[Record], n_samples: usize) {
+    let (chunks, _) = seal(records, 600);
+    let window = Tier::Long.window_of(records[0].wall);
+    let (mut merge_s, mut n_long, mut n_minutes, mut n_merged) = (0.0, 0, 0, 0);
+    let mut parts = Vec::new();
+    for n in 0..2 {
+        let from = window.shifted(n * Tier::Long.window_ms());
+        let sources: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
+        let (seconds, merged) = best(|| {
+            compact::merge(compact::Sources { fresh: &sources, ..Default::default() }, from).expect("written above")
+        });
+        merge_s += seconds;
+        n_long += merged.long.iter().map(|part| part.row.len()).sum::<usize>();
+        n_minutes += merged.minutes.iter().map(|part| part.row.len()).sum::<usize>();
+        n_merged += merged.long.iter().map(|part| part.span.facts.n_samples).sum::<u64>();
+        parts.extend(merged.long);
+    }
+    line("merged, in parts", n_samples, merge_s, Some(n_long));
+    line("  minutes beside it", n_samples, 0.0, Some(n_minutes));
+    println!("  {} parts, {n_merged} samples", parts.len());
+    let (read_s, n_read) = best(|| {
+        let read = |part: &compact::Part| {
+            let mut reader = ChunkReader::open(&part.row).expect("written above");
+            let ids: Vec<SeriesId> = reader.series().map(|one| one.series).collect();
+            let run = |id| {
+                reader.read(id, UnixMillis::MIN, UnixMillis::MAX).expect("written above").map_or(0, |run| run.len())
+            };
+            ids.into_iter().map(run).sum::<usize>()
+        };
+        parts.iter().map(read).sum::<usize>()
+    });
+    line("  read all", n_read, read_s, None);
+    let from = records[0].wall.shifted(60_000);
+    let (one_s, n_read) = best(|| {
+        let mut joiner = Joiner::default();
+        let mut n_read = 0;
+        for id in (0..500).step_by(5).map(SeriesId) {
+            let holds = |part: &&compact::Part| part.first <= id && id <= part.span.last;
+            let read = |part: &compact::Part| {
+                let mut reader = ChunkReader::open(&part.row).expect("written above");
+                reader.read(id, from, from.shifted(48 * 60_000)).expect("written above")
+            };
+            n_read += joiner.join(parts.iter().filter(holds).filter_map(read).collect()).len();
+        }
+        n_read
+    });
+    println!("  one series, 48 min at 1 s: {:.1} us, {} points", one_s * 1e6 / 100.0, n_read / 100);
+}
+
+/// 16 series of each of 1,000 hosts, an hour at 15 s, from rows of two hours.
+fn wide() {
+    let times: std::sync::Arc<[i64]> = (0..480).map(|at| 1_789_999_200_000 + at * 15_000).collect();
+    let mut state = 7u64;
+    let mut noise = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state >> 44
+    };
+    #[allow(clippy::cast_precision_loss, reason = "a counter of hundredths")]
+    let mut row = || {
+        let mut series = |id| {
+            let mut total = 0u64;
+            let mut step = |_: &i64| {
+                total += noise() % 1500;
+                total as f64 / 100.0
+            };
+            let values = times.iter().map(&mut step).collect();
+            (SeriesId(id), Run { times: times.clone(), arrived: signalbox_tsdb::run::Arrived::At(0), values })
+        };
+        encode(&(0..16).map(&mut series).collect::<Vec<_>>())
+    };
+    let rows: Vec<Vec<u8>> = (0..1000).map(|_| row()).collect();
+    let from = UnixMillis(times[120]);
+    let (read_s, n_points) = best(|| {
+        let read = |row: &Vec<u8>| {
+            let mut reader = ChunkReader::open(row).expect("written above");
+            let run = |id| {
+                reader
+                    .read(SeriesId(id), from, from.shifted(3_600_000))
+                    .expect("written above")
+                    .map_or(0, |run| run.len())
+            };
+            (0..16).map(run).sum::<usize>()
+        };
+        rows.iter().map(read).sum::<usize>()
+    });
+    println!("16,000 series, an hour at 15 s: {:.1} ms, {n_points} points", read_s * 1e3);
 }
 
 fn data_dir() -> Result<PathBuf, Box<dyn Error>> {
@@ -135,31 +235,27 @@ fn seal(records: &[Record], n_ticks: u64) -> (Vec<Vec<u8>>, usize) {
     (chunks, n_snapshot)
 }
 
-fn read(chunks: &[Vec<u8>]) -> Vec<Vec<SeriesColumn>> {
+fn read(chunks: &[Vec<u8>]) -> Vec<Vec<(SeriesId, Run)>> {
     let open = |chunk: &Vec<u8>| {
         let mut reader = ChunkReader::open(chunk).expect("written above");
         let ids: Vec<SeriesId> = reader.series().map(|one| one.series).collect();
-        let column = |id| {
-            let mut points = Vec::new();
-            reader.read(id, UnixMillis::MIN, UnixMillis::MAX, &mut points).expect("written above");
-            SeriesColumn::new(id, points)
-        };
-        ids.into_iter().map(column).collect()
+        let column = |id| Some((id, reader.read(id, UnixMillis::MIN, UnixMillis::MAX).expect("written above")?));
+        ids.into_iter().filter_map(column).collect()
     };
     chunks.iter().map(open).collect()
 }
 
 /// Opens every chunk anew for each of its series, as a query for one does.
 fn read_one(chunks: &[Vec<u8>]) -> usize {
-    let mut points = Vec::new();
+    let mut n_points = 0;
     for chunk in chunks {
         for id in (0..).map(SeriesId).take(ChunkReader::open(chunk).expect("written above").series().count()) {
-            points.clear();
             let mut reader = ChunkReader::open(chunk).expect("written above");
-            reader.read(id, UnixMillis::MIN, UnixMillis::MAX, &mut points).expect("written above");
+            let run = reader.read(id, UnixMillis::MIN, UnixMillis::MAX).expect("written above");
+            n_points = run.map_or(0, |run| run.len());
         }
     }
-    points.len()
+    n_points
 }
 
 fn scan(records: &[Record], n_series: usize) {
@@ -170,17 +266,17 @@ fn scan(records: &[Record], n_series: usize) {
     let (scan_s, n_points) = best(|| {
         let mut out = [Vec::new()];
         lane.scan(&[SeriesId(3)], UnixMillis::MIN, UnixMillis::MAX, &mut out);
-        out[0].len()
+        out[0].iter().map(Run::len).sum::<usize>()
     });
     println!("one series of an open chunk, {n_points} points: {:.1} us", scan_s * 1e6);
     println!("memory of that lane: {:.1} B/series", ratio(usize::try_from(lane.memory().0).unwrap_or(0), n_series));
 }
 
-fn compare(rows: &Rows, chunks: &[Vec<SeriesColumn>]) -> Result<(), Box<dyn Error>> {
+fn compare(rows: &Rows, chunks: &[Vec<(SeriesId, Run)>]) -> Result<(), Box<dyn Error>> {
     let mut n_compared = 0;
     for columns in chunks {
-        for (at, column) in columns.iter().enumerate() {
-            for point in column.points() {
+        for (at, (_, run)) in columns.iter().enumerate() {
+            for point in run.points() {
                 let row = rows.binary_search_by_key(&point.time.0, |row| row.0).map_err(|_| "an instant is wrong")?;
                 if rows[row].1[at].to_bits() != point.value.to_bits() {
                     return Err("a value is wrong".into());

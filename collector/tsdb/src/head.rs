@@ -26,12 +26,14 @@ pub use error::LaneError;
 pub use scan::PAST_MAX_MS;
 pub use view::TickView;
 
-use crate::chunk::{self, SeriesColumn};
+use crate::SeriesId;
+use crate::chunk::{ChunkBuilder, Facts};
 use crate::journal::{Record, Snapshot};
-use crate::{Point, SeriesId};
+use crate::run::Run;
 use dictionary::{Dictionary, Uses};
 use signalbox_proto::columns::Decoder;
 use signalbox_proto::units::{Bytes, Millis, UnixMillis};
+use std::collections::HashMap;
 
 /// Payload that a lane holds at most, bytes; far over what makes it due, so that
 /// only a caller that never seals meets it.
@@ -77,14 +79,12 @@ pub struct Appended {
 pub struct SealedChunk {
     /// The chunk's bytes; none when all its samples belong to refused series.
     pub chunk: Option<Vec<u8>>,
-    /// Oldest sample.
-    pub min_time: UnixMillis,
-    /// Newest sample.
-    pub max_time: UnixMillis,
+    /// What is in it.
+    pub facts: Facts,
+    /// The greatest series id in it.
+    pub last: SeriesId,
     /// Its series, each with its oldest and its newest sample.
     pub series: Vec<(SeriesId, UnixMillis, UnixMillis)>,
-    /// Samples in it.
-    pub n_samples: u64,
     /// Samples that another one of the same series and instant replaced.
     pub n_duplicates: u64,
     /// The lane's new beginning; its `seq` is the last batch in the chunk.
@@ -224,15 +224,17 @@ impl Lane {
         self.first_received.get_or_insert(record.received);
     }
 
-    /// Appends the points of `series[i]` in `[from, to)` to `out[i]`, in the order
-    /// in which they came. Decodes the open chunk once for all of them.
+    /// Appends the points of `series[i]` in `[from, to)` to `out[i]`, as runs that are
+    /// still to be joined. Decodes the open chunk once for all of them.
     ///
     /// # Panics
     /// When the lengths of `series` and `out` differ.
-    pub fn scan(&self, series: &[SeriesId], from: UnixMillis, to: UnixMillis, out: &mut [Vec<Point>]) {
+    pub fn scan(&self, series: &[SeriesId], from: UnixMillis, to: UnixMillis, out: &mut [Vec<Run>]) {
         assert_eq!(series.len(), out.len(), "one list for each series");
         if self.n_samples > 0 && self.min_time < to && self.max_time >= from {
-            scan::points(self, series, from, to, out);
+            let wanted: HashMap<SeriesId, usize> =
+                series.iter().copied().zip(0..).filter(|(id, _)| id.is_kept()).collect();
+            scan::runs(self, |id| wanted.get(&id).copied(), (from, to), out);
         }
     }
 
@@ -276,23 +278,19 @@ impl Lane {
         if self.segments.is_empty() {
             return None;
         }
-        let columns: Vec<SeriesColumn> = scan::columns(self);
-        let n_samples: u64 = columns.iter().map(|column| column.points().len() as u64).sum();
-        let n_duplicates = columns.iter().map(SeriesColumn::n_duplicates).sum();
-        let range = |column: &SeriesColumn| {
-            let points = column.points();
-            Some((column.series(), points.first()?.time, points.last()?.time))
+        let (columns, n_duplicates) = scan::columns(self);
+        let mut chunk = ChunkBuilder::default();
+        columns.iter().for_each(|(id, run)| chunk.push(*id, run));
+        let range = |(id, run): &(SeriesId, Run)| {
+            let (first, last) = run.ends()?;
+            Some((*id, UnixMillis(first), UnixMillis(last)))
         };
-        let series: Vec<_> = columns.iter().filter_map(range).collect();
-        let min_time = series.iter().map(|(_, first, _)| *first).min();
-        let max_time = series.iter().map(|(_, _, last)| *last).max();
-        let chunk = (!columns.is_empty()).then(|| chunk::encode(&columns));
+        let facts = chunk.facts();
         Some(SealedChunk {
-            chunk,
-            min_time: min_time.unwrap_or(UnixMillis::MIN),
-            max_time: max_time.unwrap_or(UnixMillis::MIN),
-            series,
-            n_samples,
+            last: chunk.last().unwrap_or(SeriesId(0)),
+            chunk: facts.map(|_| chunk.finish()),
+            facts: facts.unwrap_or_default(),
+            series: columns.iter().filter_map(range).collect(),
             n_duplicates,
             snapshot: self.snapshot(),
         })
@@ -357,6 +355,11 @@ impl Lane {
     /// Oldest and newest sample of the open chunk; none when it is empty.
     pub fn time_range(&self) -> Option<(UnixMillis, UnixMillis)> {
         (self.min_time <= self.max_time).then_some((self.min_time, self.max_time))
+    }
+
+    /// When the oldest batch of the open chunk arrived; none when it is empty.
+    pub fn first_received(&self) -> Option<UnixMillis> {
+        self.first_received
     }
 
     /// Samples of kept series in the open chunk.

@@ -4,6 +4,8 @@
 //! series  := series id u32
 //! journal := agent no u32, epoch u64, seq u64
 //! chunk   := agent no u32, max time i64, min time i64, epoch u64, last seq u64
+//! part    := agent no u32, window start i64, first series id u32
+//! span    := tier u8, the row's key
 //! ```
 //!
 //! Signed instants have their sign bit flipped. Chunks of an agent lie by their
@@ -13,6 +15,7 @@
 //! when a seal is repeated after a crash.
 
 use crate::SeriesId;
+use crate::tier::Tier;
 use signalbox_proto::units::UnixMillis;
 
 const SIGN: u64 = 1 << 63;
@@ -122,6 +125,57 @@ impl Chunk {
     }
 }
 
+/// Key of a row of long chunks or of roll-ups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Part {
+    /// Whose.
+    pub agent: AgentNo,
+    /// Start of its window.
+    pub window: UnixMillis,
+    /// First series of the row.
+    pub first: SeriesId,
+}
+
+impl Part {
+    /// Bytes of the key.
+    pub const BYTES: usize = 16;
+
+    /// The key's bytes.
+    pub fn encode(self) -> [u8; Self::BYTES] {
+        let mut key = [0; Self::BYTES];
+        key[..4].copy_from_slice(&self.agent.0.to_be_bytes());
+        key[4..12].copy_from_slice(&ordered(self.window));
+        key[12..].copy_from_slice(&self.first.0.to_be_bytes());
+        key
+    }
+
+    /// The key in these bytes; none when they are not one.
+    pub fn decode(key: &[u8]) -> Option<Part> {
+        let key: &[u8; Self::BYTES] = key.try_into().ok()?;
+        let window = UnixMillis((u64_at(key, 4) ^ SIGN).cast_signed());
+        Some(Part { agent: AgentNo(u32_at(key, 0)), window, first: SeriesId(u32_at(key, 12)) })
+    }
+
+    /// At or before the first row of a window, after all rows of windows before it.
+    pub fn seek(agent: AgentNo, window: UnixMillis) -> Part {
+        Part { agent, window, first: SeriesId(0) }
+    }
+}
+
+/// Key of the span of a row.
+pub fn span(tier: Tier, key: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(1 + key.len());
+    out.push(tier as u8);
+    out.extend_from_slice(key);
+    out
+}
+
+/// Tier and key of the row whose span this is.
+pub fn parse_span(key: &[u8]) -> Option<(Tier, &[u8])> {
+    let (tier, key) = key.split_first()?;
+    Some((Tier::parse(*tier)?, key))
+}
+
 fn ordered(time: UnixMillis) -> [u8; 8] {
     (time.0.cast_unsigned() ^ SIGN).to_be_bytes()
 }
@@ -166,6 +220,16 @@ mod tests {
             prop_assert_eq!(Journal::decode(&key(a).encode()), Some(key(a)));
             prop_assert_eq!(key(a).encode().cmp(&key(b).encode()), a.cmp(&b));
             prop_assert!(Journal::first(AgentNo(a.0), a.1).encode() <= key(a).encode());
+        }
+
+        #[test]
+        fn part_keys_come_back_and_sort_as_their_fields(a in any::<(u32, i64, u32)>(), b in any::<(u32, i64, u32)>()) {
+            let key = |(agent, window, first)| Part { agent: AgentNo(agent), window: UnixMillis(window), first: SeriesId(first) };
+            prop_assert_eq!(Part::decode(&key(a).encode()), Some(key(a)));
+            prop_assert_eq!(key(a).encode().cmp(&key(b).encode()), a.cmp(&b));
+            let row = key(a).encode();
+            let span = span(Tier::Hours, &row);
+            prop_assert_eq!(parse_span(&span), Some((Tier::Hours, &row[..])));
         }
 
         #[test]

@@ -6,7 +6,10 @@
 //! - [`journal`]: one stored row for each committed batch of an agent.
 //! - [`head`]: the open chunk of one agent's epoch, kept as it came.
 //! - [`chunk`]: the sealed, compressed form of the same samples.
-//! - [`merge`]: one series' points from several chunks, each time once.
+//! - [`tier`]: where samples lie as they grow old, and what is known of a row unread.
+//! - [`compact`]: many small chunks made few long ones, with roll-ups.
+//! - [`run`]: points as columns; several sources made one, each instant once.
+//! - [`rollup`]: what a minute or an hour of a series comes to.
 //! - [`segment`]: retired series on disk.
 //! - [`retention`]: which chunks have to go.
 //! - [`keys`]: row keys, ordered for range scans.
@@ -22,18 +25,23 @@
 //!            v  due()
 //!          seal -> chunk (one row) + journal::Snapshot (one row, replaces the
 //!                  records that the chunk now holds)
+//!            v  compact::plan
+//!          merge -> long parts and minutes of a window (replace the chunks)
 //! ```
 
 pub mod chunk;
+pub mod compact;
 pub mod dictionary;
 pub mod format;
 pub mod head;
 pub mod index;
 pub mod journal;
 pub mod keys;
-pub mod merge;
 pub mod retention;
+pub mod rollup;
+pub mod run;
 pub mod segment;
+pub mod tier;
 
 #[cfg(test)]
 mod testing;

@@ -1,104 +1,93 @@
-//! Which chunks have to go: too old first, then the oldest until the rest fits.
+//! From when on samples are kept: too old goes first, then the oldest until the rest
+//! fits. Planned over bytes by window, which are few however many rows there are.
 
-use crate::keys;
+use crate::tier::Tier;
 use signalbox_proto::units::{Bytes, Millis, UnixMillis};
+use std::collections::BTreeMap;
 
-/// How long and how much is kept.
+/// How long and how much of a tier is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Chunks whose newest sample is older than this go.
+    /// Rows whose newest sample is older than this go.
     pub age: Millis,
-    /// Chunks together take at most this.
+    /// Rows together take at most this.
     pub size: Bytes,
 }
 
-impl Limits {
-    /// Raw samples are kept for 30 days unless told otherwise.
-    pub const AGE_DEFAULT: Millis = Millis::from_mins(30 * 24 * 60);
+/// Bytes of rows by the 2 h window of their newest sample.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Held {
+    by_window: BTreeMap<UnixMillis, u64>,
 }
 
-/// A stored chunk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stored {
-    /// Its key, which has its newest sample.
-    pub key: keys::Chunk,
-    /// Bytes that it takes.
-    pub size: Bytes,
-}
-
-/// What to delete and why.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Plan {
-    /// Keys to delete, oldest first.
-    pub delete: Vec<keys::Chunk>,
-    /// How many go for their age.
-    pub n_too_old: usize,
-    /// How many go because the rest would not fit.
-    pub n_too_much: usize,
-    /// Bytes that the deletion frees.
-    pub freed: Bytes,
-}
-
-/// Plans over all chunks of the store. Deterministic: equal ages go by key.
-pub fn plan(chunks: impl IntoIterator<Item = Stored>, now: UnixMillis, limits: Limits) -> Plan {
-    let mut chunks: Vec<Stored> = chunks.into_iter().collect();
-    chunks.sort_by_key(|chunk| (chunk.key.max_time, chunk.key));
-    let mut kept = chunks.iter().fold(Bytes(0), |sum, chunk| Bytes(sum.0.saturating_add(chunk.size.0)));
-    let oldest = now - limits.age;
-    let mut plan = Plan::default();
-    for chunk in chunks {
-        if chunk.key.max_time < oldest {
-            plan.n_too_old += 1;
-        } else if kept > limits.size {
-            plan.n_too_much += 1;
-        } else {
-            break;
-        }
-        kept = Bytes(kept.0.saturating_sub(chunk.size.0));
-        plan.freed = Bytes(plan.freed.0.saturating_add(chunk.size.0));
-        plan.delete.push(chunk.key);
+impl Held {
+    /// Counts a row.
+    pub fn add(&mut self, max_time: UnixMillis, size: Bytes) {
+        let held = self.by_window.entry(Tier::Long.window_of(max_time)).or_default();
+        *held = held.saturating_add(size.0);
     }
-    plan
+
+    /// Bytes of all rows.
+    pub fn total(&self) -> Bytes {
+        Bytes(self.by_window.values().fold(0, |sum, n| u64::saturating_add(sum, *n)))
+    }
+
+    /// Rows whose newest sample is before this go.
+    pub fn cutoff(&self, now: UnixMillis, limits: Limits) -> Cutoff {
+        let by_age = now - limits.age;
+        let mut kept = self.total().0;
+        let mut by_size = None;
+        for (window, n_bytes) in &self.by_window {
+            if kept <= limits.size.0 {
+                break;
+            }
+            kept = kept.saturating_sub(*n_bytes);
+            by_size = Some(window.shifted(Tier::Long.window_ms()));
+        }
+        match by_size {
+            Some(end) if end > by_age => Cutoff { before: end, is_by_size: true },
+            _ => Cutoff { before: by_age, is_by_size: false },
+        }
+    }
+}
+
+/// What [`Held::cutoff`] gives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cutoff {
+    /// Rows whose newest sample is before this go.
+    pub before: UnixMillis,
+    /// The size limit deletes samples before their age does.
+    pub is_by_size: bool,
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::keys::{AgentNo, Chunk};
+    use crate::tier::HOUR_MS;
 
-    fn stored(agent: u32, max_time: i64, size: u64) -> Stored {
-        let (max_time, min_time) = (UnixMillis(max_time), UnixMillis(max_time - 10));
-        Stored { key: Chunk { agent: AgentNo(agent), max_time, min_time, epoch: 1, last_seq: 1 }, size: Bytes(size) }
-    }
-
-    fn check(age: u64, size: u64, gone: &[(u32, i64)], reasons: (usize, usize), freed: u64) {
-        let chunks = [stored(1, 300, 10), stored(2, 100, 10), stored(1, 200, 10), stored(2, 300, 10)];
-        let plan = plan(chunks, UnixMillis(1000), Limits { age: Millis(age), size: Bytes(size) });
-        let keys: Vec<_> = plan.delete.iter().map(|key| (key.agent.0, key.max_time.0)).collect();
-        assert_eq!(keys, gone);
-        assert_eq!((plan.n_too_old, plan.n_too_much), reasons);
-        assert_eq!(plan.freed, Bytes(freed));
+    fn check(age: i64, size: u64, expected: (i64, bool)) {
+        let mut held = Held::default();
+        for (hour, bytes) in [(7, 10), (1, 10), (3, 5), (3, 5), (9, 10)] {
+            held.add(UnixMillis(hour * HOUR_MS), Bytes(bytes));
+        }
+        assert_eq!(held.total(), Bytes(40));
+        let limits = Limits { age: Millis((age * HOUR_MS).cast_unsigned()), size: Bytes(size) };
+        let cutoff = held.cutoff(UnixMillis(10 * HOUR_MS), limits);
+        assert_eq!((cutoff.before.0 / HOUR_MS, cutoff.is_by_size), expected);
     }
 
     #[test]
-    fn what_is_young_and_fits_stays() {
-        check(900, 40, &[], (0, 0), 0);
+    fn what_fits_goes_by_age_alone() {
+        check(8, 40, (2, false));
+        check(100, 40, (-90, false));
     }
 
     #[test]
-    fn what_is_too_old_goes_whether_it_fits_or_not() {
-        check(899, 40, &[(2, 100)], (1, 0), 10);
-    }
-
-    #[test]
-    fn the_oldest_go_over_all_agents_until_the_rest_fits() {
-        check(900, 39, &[(2, 100)], (0, 1), 10);
-        check(900, 15, &[(2, 100), (1, 200), (1, 300)], (0, 3), 30);
-        check(899, 25, &[(2, 100), (1, 200)], (1, 1), 20);
-    }
-
-    #[test]
-    fn a_limit_of_nothing_keeps_nothing() {
-        check(900, 0, &[(2, 100), (1, 200), (1, 300), (2, 300)], (0, 4), 40);
+    fn the_oldest_windows_go_until_the_rest_fits() {
+        check(100, 39, (2, true));
+        check(100, 30, (2, true));
+        check(100, 29, (4, true));
+        check(100, 0, (10, true));
+        check(3, 39, (7, false));
     }
 }

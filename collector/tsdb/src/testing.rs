@@ -54,6 +54,15 @@ pub(crate) fn bits(points: &[Point]) -> Vec<(i64, u64)> {
     points.iter().map(|point| (point.time.0, point.value.to_bits())).collect()
 }
 
+fn golden_path(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name)
+}
+
+/// A file of `testdata/`, of this version or one before.
+pub(crate) fn golden(name: &str) -> Vec<u8> {
+    std::fs::read(golden_path(name)).unwrap()
+}
+
 /// Compares with a file of `testdata/`; `UPDATE_GOLDEN=1` writes it anew.
 pub(crate) fn check_golden(name: &str, written: &[u8]) -> Vec<u8> {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
@@ -62,15 +71,6 @@ pub(crate) fn check_golden(name: &str, written: &[u8]) -> Vec<u8> {
     let golden = golden(name);
     assert!(golden == written, "today's code writes other bytes than {name}");
     golden
-}
-
-/// A file of `testdata/`, of this version or one before.
-pub(crate) fn golden(name: &str) -> Vec<u8> {
-    std::fs::read(golden_path(name)).unwrap()
-}
-
-fn golden_path(name: &str) -> std::path::PathBuf {
-    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata").join(name)
 }
 
 /// Tries every cut and every flipped bit of `row`: none may be accepted.

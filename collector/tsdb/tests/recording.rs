@@ -54,15 +54,14 @@ fn a_real_recording_is_small_and_comes_back_bit_for_bit() {
     }
     let sealed = lane.seal().unwrap();
     let chunk = sealed.chunk.unwrap();
-    assert_eq!((sealed.n_samples, sealed.n_duplicates), (120 * 60, 0));
+    assert_eq!((sealed.facts.n_samples, sealed.n_duplicates), (120 * 60, 0));
 
     let mut reader = ChunkReader::open(&chunk).unwrap();
     for at in 0..60u32 {
-        let mut points = Vec::new();
-        reader.read(SeriesId(at), UnixMillis::MIN, UnixMillis::MAX, &mut points).unwrap();
-        let bits = |point: &Point| (point.time.0, point.value.to_bits());
+        let run = reader.read(SeriesId(at), UnixMillis::MIN, UnixMillis::MAX).unwrap().unwrap();
+        let bits = |point: Point| (point.time.0, point.value.to_bits());
         let expected: Vec<_> = rows.iter().map(|(time, row)| (*time, row[at as usize].to_bits())).collect();
-        assert_eq!(points.iter().map(bits).collect::<Vec<_>>(), expected);
+        assert_eq!(run.points().map(bits).collect::<Vec<_>>(), expected);
     }
     // Two thirds of these series change each second, against two fifths of a host's.
     assert!(chunk.len() < 120 * 60 * 6 / 5, "{} bytes in the chunk", chunk.len());

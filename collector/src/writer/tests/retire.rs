@@ -3,10 +3,11 @@
 use super::super::segments;
 use super::*;
 use crate::query::answer;
+use crate::reading::Asked;
 use signalbox_tsdb::segment::{FAN_IN, key};
 
 /// The agent declares two series of this round, and no others, and samples them once.
-fn round(agent: &mut TestAgent, at: UnixMillis, n: u32) -> Message {
+pub(super) fn round(agent: &mut TestAgent, at: UnixMillis, n: u32) -> Message {
     agent.seq += 1;
     let refs = vec![2 * n, 2 * n + 1];
     let labels = |place: u32| Labels::series("c", &[("container", &format!("{n}-{place}"))]).unwrap();
@@ -28,12 +29,17 @@ fn round(agent: &mut TestAgent, at: UnixMillis, n: u32) -> Message {
 }
 
 /// Labels and points of all that a selector means, ever.
-fn found(rig: &Rig, selector: &str) -> Vec<(String, Vec<i64>)> {
+pub(super) fn found(rig: &Rig, selector: &str) -> Vec<(String, Vec<i64>)> {
     found_in(rig, selector, UnixMillis(0), UnixMillis(i64::MAX - 1))
 }
 
 fn found_in(rig: &Rig, selector: &str, from: UnixMillis, to: UnixMillis) -> Vec<(String, Vec<i64>)> {
-    let reader = Reader { shared: &rig.shared, deadline: Millis(u64::MAX), limits: QueryLimits::default(), waiting: &Asked::default() };
+    let reader = Reader {
+        shared: &rig.shared,
+        deadline: Millis(u64::MAX),
+        limits: QueryLimits::default(),
+        waiting: &Asked::default(),
+    };
     let answer = answer(&reader, &Selector::parse(selector).unwrap(), from, to).unwrap();
     let name = |labels: &BTreeMap<String, String>| labels.get("container").unwrap_or(&labels["__name__"]).clone();
     let times = |points: &[(i64, Option<f64>)]| points.iter().map(|(time, _)| *time).collect();
@@ -41,7 +47,7 @@ fn found_in(rig: &Rig, selector: &str, from: UnixMillis, to: UnixMillis) -> Vec<
 }
 
 /// Time passes, and everything that is due happens.
-fn rest(rig: &mut Rig, minutes: i64) {
+pub(super) fn rest(rig: &mut Rig, minutes: i64) {
     for _ in 0..minutes {
         rig.pass(60_000);
         rig.writer.tidy(rig.at);
@@ -50,7 +56,7 @@ fn rest(rig: &mut Rig, minutes: i64) {
 }
 
 /// A rig whose series are quiet after half an hour.
-fn short_lived() -> (Rig, TestAgent) {
+pub(super) fn short_lived() -> (Rig, TestAgent) {
     let (mut rig, agent) = connected();
     rig.writer.set_quiet_after(Millis::from_mins(30));
     (rig, agent)
@@ -130,13 +136,16 @@ fn segments_go_when_their_samples_are_gone() {
         rig.turn(vec![message]);
         rest(&mut rig, 40);
     }
-    assert!(!rig.shared.index().segments().is_empty());
+    let n_live = rig.shared.index().len();
+    assert!(n_live > 0 && !rig.shared.index().segments().is_empty());
+    assert_eq!(segments::plan(&rig.shared, rig.at, &mut Vec::new()).unwrap(), None, "what lies there has a name");
+    super::tiers::sweep(&mut rig, [Millis(0); 3]);
     while let Some(change) = segments::plan(&rig.shared, rig.at, &mut Vec::new()).unwrap() {
         rig.turn(vec![Message::Segments(change)]);
     }
     assert!(rig.shared.index().segments().is_empty());
     assert_eq!(rig.store.stats().n_rows[Family::Postings as usize], 0);
-    assert_eq!(found(&rig, "c").len(), rig.shared.index().len(), "who lives stays");
+    assert_eq!((found(&rig, "c"), rig.shared.index().len()), (Vec::new(), n_live), "who lives stays");
 }
 
 #[test]
@@ -206,28 +215,4 @@ fn a_turn_that_is_refused_retires_nobody() {
     rest(&mut rig, 60);
     assert_eq!(found(&rig, "c"), before);
     assert!(!rig.shared.index().segments().is_empty(), "once there is space they leave");
-}
-
-#[test]
-fn names_and_values_are_those_of_the_range_up_to_a_limit() {
-    let (mut rig, mut agent) = short_lived();
-    for n in 0..4 {
-        let message = round(&mut agent, rig.at, n);
-        rig.turn(vec![message]);
-        rest(&mut rig, 40);
-    }
-    let ever = (UnixMillis(0), UnixMillis(i64::MAX));
-    let values = |limit, matchers: &str, range| {
-        let matchers = Selector::parse(matchers).map(|selector| selector.matchers().to_vec()).unwrap_or_default();
-        let found = crate::selection::label_values(&rig.shared, "container", &matchers, range, limit).unwrap();
-        (found.texts, found.is_cut)
-    };
-    assert_eq!(values(8, "", ever).0.len(), 8);
-    assert!(!values(8, "", ever).1);
-    assert_eq!(values(3, "", ever), (vec!["0-0".to_owned(), "0-1".to_owned(), "1-0".to_owned()], true));
-    assert_eq!(values(9, "c{container=~\"2.*\"}", ever).0, ["2-0", "2-1"]);
-    let early = (START, START.shifted(1000));
-    assert!(!values(9, "c{container=~\"0.*\"}", early).0.is_empty());
-    let names = crate::selection::label_names(&rig.shared, ever, 2).unwrap();
-    assert_eq!((names.texts.len(), names.is_cut), (2, true));
 }

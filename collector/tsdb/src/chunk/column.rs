@@ -1,13 +1,12 @@
 //! One packed column: choice of codec, packing, unpacking.
 
 use super::WHAT;
-use crate::Point;
 use crate::format::{FormatError, Reader, put_signed};
+use crate::run::Arrived;
 use pco::ChunkConfig;
 use pco::data_types::Number;
 use pco::wrapped::{FileCompressor, FileDecompressor};
-use signalbox_proto::columns::{EXPONENT_MAX, mantissa_of, value_of};
-use signalbox_proto::units::UnixMillis;
+use signalbox_proto::columns::{EXPONENT_MAX, mantissa_of, put_varint, value_of};
 use std::ops::Range;
 
 const CONSTANT: u8 = 0;
@@ -25,16 +24,32 @@ const BOTH_MAX_POINTS: usize = 256;
 const PCO_LEVEL: usize = 8;
 
 /// A packed column.
-pub(super) struct Encoded {
-    pub(super) codec: u8,
+pub(crate) struct Encoded {
+    pub(crate) codec: u8,
     /// The bytes belong into the header.
-    pub(super) inline: bool,
-    pub(super) bytes: Vec<u8>,
+    pub(crate) inline: bool,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl Encoded {
+    /// Its entry into a header, its bytes into the data, unless they are in the entry.
+    pub(crate) fn put(&self, header: &mut Vec<u8>, data: &mut Vec<u8>) {
+        header.push(self.codec);
+        if self.inline {
+            header.extend_from_slice(&self.bytes);
+            return;
+        }
+        put_varint(header, self.bytes.len() as u64);
+        header.extend_from_slice(&crc32c::crc32c(&self.bytes).to_le_bytes());
+        data.extend_from_slice(&self.bytes);
+    }
 }
 
 /// Where a column's values are, as the header tells.
 #[derive(Debug)]
-pub(super) enum Place {
+pub(crate) enum Place {
+    /// One decimal for all points.
+    Decimal(i64, u8),
     /// One value for all points.
     Constant(f64),
     /// In the data.
@@ -43,7 +58,7 @@ pub(super) enum Place {
 
 impl Place {
     /// Reads a column's header entry; `at` is the end of the data so far.
-    pub(super) fn read(reader: &mut Reader<'_>, at: &mut usize) -> Result<Place, FormatError> {
+    pub(crate) fn read(reader: &mut Reader<'_>, at: &mut usize) -> Result<Place, FormatError> {
         let byte = reader.byte()?;
         let (codec, exponent) = (byte & 15, byte >> 4);
         let decimal = matches!(codec, CONSTANT | DELTAS | PCO);
@@ -51,7 +66,7 @@ impl Place {
             return Err(reader.malformed());
         }
         match codec {
-            CONSTANT => Ok(Place::Constant(value_of(reader.signed()?, exponent))),
+            CONSTANT => Ok(Place::Decimal(reader.signed()?, exponent)),
             CONSTANT_RAW => Ok(Place::Constant(f64::from_le_bytes(reader.array()?))),
             _ => {
                 let len = usize::try_from(reader.varint()?).map_err(|_| reader.malformed())?;
@@ -63,34 +78,48 @@ impl Place {
     }
 
     /// Bytes in the data.
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         match self {
-            Place::Constant(_) => 0,
+            Place::Decimal(..) | Place::Constant(_) => 0,
             Place::Packed { bytes, .. } => bytes.len(),
         }
     }
 }
 
 /// Packs a time column.
-pub(super) fn encode_times(times: &[i64]) -> Encoded {
+pub(crate) fn encode_times(times: &[i64]) -> Encoded {
     pack_integers(times, 0, deltas_of_deltas)
 }
 
+/// Packs one arrival of all points.
+pub(crate) fn encode_instant(instant: i64) -> Encoded {
+    let mut bytes = Vec::new();
+    put_signed(&mut bytes, instant);
+    Encoded { codec: CONSTANT, inline: true, bytes }
+}
+
+/// Packs the arrivals of at least one point.
+pub(crate) fn encode_arrivals(instants: &[i64]) -> Encoded {
+    if instants.iter().all(|instant| *instant == instants[0]) {
+        return encode_instant(instants[0]);
+    }
+    pack_integers(instants, 0, deltas_of_deltas)
+}
+
 /// Packs a value column of at least one point.
-pub(super) fn encode_values(points: &[Point]) -> Encoded {
-    let first = points[0].value;
-    if points.iter().all(|point| point.value.to_bits() == first.to_bits()) {
+pub(crate) fn encode_values(values: &[f64]) -> Encoded {
+    let first = values[0];
+    if values.iter().all(|value| value.to_bits() == first.to_bits()) {
         return constant(first);
     }
-    if let Some((exponent, mantissas)) = decimals(points) {
+    if let Some((exponent, mantissas)) = decimals(values) {
         return pack_integers(&mantissas, exponent, deltas);
     }
-    if points.len() < PCO_MIN_POINTS {
-        let bytes = points.iter().flat_map(|point| point.value.to_le_bytes()).collect();
+    if values.len() < PCO_MIN_POINTS {
+        let bytes = values.iter().flat_map(|value| value.to_le_bytes()).collect();
         return Encoded { codec: RAW, inline: false, bytes };
     }
-    let values: Vec<f64> = points.iter().map(|point| point.value).collect();
-    Encoded { codec: PCO_RAW, inline: false, bytes: pco_pack(&values) }
+    Encoded { codec: PCO_RAW, inline: false, bytes: pco_pack(values) }
 }
 
 fn constant(value: f64) -> Encoded {
@@ -104,14 +133,14 @@ fn constant(value: f64) -> Encoded {
 }
 
 /// The smallest exponent under which all values are exact, with their mantissas.
-fn decimals(points: &[Point]) -> Option<(u8, Vec<i64>)> {
+fn decimals(values: &[f64]) -> Option<(u8, Vec<i64>)> {
     let mut exponent = 0;
     // A value that needs more digits raises the exponent for all, which a value
     // before it may not bear: hence the second pass.
-    for point in points {
-        exponent = (exponent..=EXPONENT_MAX).find(|&exponent| mantissa_of(point.value, exponent).is_some())?;
+    for &value in values {
+        exponent = (exponent..=EXPONENT_MAX).find(|&exponent| mantissa_of(value, exponent).is_some())?;
     }
-    let mantissas: Option<Vec<i64>> = points.iter().map(|point| mantissa_of(point.value, exponent)).collect();
+    let mantissas: Option<Vec<i64>> = values.iter().map(|&value| mantissa_of(value, exponent)).collect();
     Some((exponent, mantissas?))
 }
 
@@ -162,17 +191,25 @@ fn pco_pack<T: Number>(numbers: &[T]) -> Vec<u8> {
     pack().expect("the level is valid and a vector takes every write")
 }
 
-fn pco_unpack<T: Number + Default>(bytes: &[u8], n: usize) -> Result<Vec<T>, FormatError> {
-    let mut numbers = vec![T::default(); n];
+/// Unpacks `n` numbers into `numbers`, whatever it held.
+fn pco_unpack_into<T: Number + Default>(bytes: &[u8], n: usize, numbers: &mut Vec<T>) -> Result<(), FormatError> {
+    numbers.clear();
+    numbers.resize(n, T::default());
     let mut unpack = || {
         let (file, bytes) = FileDecompressor::new(bytes)?;
         let (mut chunk, bytes) = file.chunk_decompressor::<T, _>(bytes)?;
-        chunk.page_decompressor(bytes, n)?.read(&mut numbers)
+        chunk.page_decompressor(bytes, n)?.read(numbers)
     };
     let progress = unpack().map_err(|why| FormatError::Codec(why.to_string()))?;
     if progress.n_processed != n {
         return Err(FormatError::Codec(format!("{} of {n} numbers", progress.n_processed)));
     }
+    Ok(())
+}
+
+fn pco_unpack<T: Number + Default>(bytes: &[u8], n: usize) -> Result<Vec<T>, FormatError> {
+    let mut numbers = Vec::new();
+    pco_unpack_into(bytes, n, &mut numbers)?;
     Ok(numbers)
 }
 
@@ -186,23 +223,44 @@ fn checked<'a>(data: &'a [u8], bytes: &Range<usize>, crc: u32) -> Result<&'a [u8
 }
 
 /// Unpacks a time column.
-pub(super) fn decode_times(place: &Place, data: &[u8], n: usize) -> Result<Vec<i64>, FormatError> {
-    let malformed = FormatError::Malformed { what: "chunk time column", at: 0 };
-    let Place::Packed { codec, exponent: 0, bytes, crc } = place else { return Err(malformed) };
+pub(crate) fn decode_times(place: &Place, data: &[u8], n: usize) -> Result<Vec<i64>, FormatError> {
+    let times = decode_instants(place, data, n)?;
+    // Readers search in them.
+    if times.windows(2).all(|pair| pair[0] < pair[1]) { Ok(times) } else { Err(BAD_INSTANTS) }
+}
+
+/// Unpacks the arrivals of a group.
+pub(crate) fn decode_arrivals(place: &Place, data: &[u8], n: usize) -> Result<Arrived, FormatError> {
+    match place {
+        Place::Decimal(instant, 0) => Ok(Arrived::At(*instant)),
+        place => Ok(Arrived::Each(decode_instants(place, data, n)?.into())),
+    }
+}
+
+/// Unpacks integers, which may all be one.
+pub(crate) fn decode_integers(place: &Place, data: &[u8], n: usize) -> Result<Vec<i64>, FormatError> {
+    match place {
+        Place::Decimal(one, 0) => Ok(vec![*one; n]),
+        place => decode_instants(place, data, n),
+    }
+}
+
+const BAD_INSTANTS: FormatError = FormatError::Malformed { what: "chunk time column", at: 0 };
+
+fn decode_instants(place: &Place, data: &[u8], n: usize) -> Result<Vec<i64>, FormatError> {
+    let Place::Packed { codec, exponent: 0, bytes, crc } = place else { return Err(BAD_INSTANTS) };
     let packed = checked(data, bytes, *crc)?;
-    let times = match *codec {
-        PCO => pco_unpack(packed, n)?,
+    match *codec {
+        PCO => pco_unpack(packed, n),
         DELTAS => {
             let mut step = 0i64;
             integrate(packed, n, |delta| {
                 step = step.wrapping_add(delta);
                 step
-            })?
+            })
         }
-        _ => return Err(malformed),
-    };
-    // Readers search in them.
-    if times.windows(2).all(|pair| pair[0] < pair[1]) { Ok(times) } else { Err(malformed) }
+        _ => Err(BAD_INSTANTS),
+    }
 }
 
 /// Sums up what `step` makes of each stored delta.
@@ -218,41 +276,44 @@ fn integrate(packed: &[u8], n: usize, mut step: impl FnMut(i64) -> i64) -> Resul
     Ok(numbers)
 }
 
-/// Unpacks the values of `range` and appends them with their times.
-pub(super) fn decode_values(
+/// Memory for mantissas, used again by the next column.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch(Vec<i64>);
+
+/// Unpacks the values of `range` of a column of `n` points.
+pub(crate) fn decode_values(
     place: &Place,
     data: &[u8],
-    times: &[i64],
+    n: usize,
     range: Range<usize>,
-    out: &mut Vec<Point>,
-) -> Result<(), FormatError> {
-    let n = times.len();
-    let point = |(&time, value)| Point { time: UnixMillis(time), value };
-    let times = &times[range.clone()];
+    scratch: &mut Scratch,
+) -> Result<Vec<f64>, FormatError> {
     let (codec, exponent, packed) = match place {
-        Place::Constant(value) => {
-            out.extend(times.iter().map(|time| point((time, *value))));
-            return Ok(());
-        }
+        Place::Decimal(mantissa, exponent) => return Ok(vec![value_of(*mantissa, *exponent); range.len()]),
+        Place::Constant(value) => return Ok(vec![*value; range.len()]),
         Place::Packed { codec, exponent, bytes, crc } => (*codec, *exponent, checked(data, bytes, *crc)?),
     };
     match codec {
         DELTAS | PCO => {
-            let mantissas = if codec == PCO { pco_unpack(packed, n)? } else { integrate(packed, n, |delta| delta)? };
-            let values = mantissas[range].iter().map(|&mantissa| value_of(mantissa, exponent));
-            out.extend(times.iter().zip(values).map(point));
+            if codec == PCO {
+                pco_unpack_into(packed, n, &mut scratch.0)?;
+            } else {
+                scratch.0 = integrate(packed, n, |delta| delta)?;
+            }
+            Ok(scratch.0[range].iter().map(|&mantissa| value_of(mantissa, exponent)).collect())
         }
         PCO_RAW => {
-            let values: Vec<f64> = pco_unpack(packed, n)?;
-            out.extend(times.iter().zip(values[range].iter().copied()).map(point));
+            let mut values: Vec<f64> = pco_unpack(packed, n)?;
+            values.truncate(range.end);
+            values.drain(..range.start);
+            Ok(values)
         }
         _ => {
             let (values, rest) = packed.as_chunks::<8>();
             if values.len() != n || !rest.is_empty() {
                 return Err(FormatError::Malformed { what: "chunk column", at: packed.len() });
             }
-            out.extend(times.iter().zip(values[range].iter().map(|&bytes| f64::from_le_bytes(bytes))).map(point));
+            Ok(values[range].iter().map(|&bytes| f64::from_le_bytes(bytes)).collect())
         }
     }
-    Ok(())
 }

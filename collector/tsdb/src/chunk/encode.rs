@@ -1,117 +1,115 @@
-//! Writing of chunks.
+//! Writing of chunks, series by series: only their packed columns are held.
 
-use super::column::{self, Encoded};
-use super::{KIND, VERSION};
+use super::column;
+use super::{Facts, KIND, VERSION};
+use crate::SeriesId;
 use crate::format::put_signed;
-use crate::{Point, SeriesId, merge};
+use crate::run::{Arrived, Run};
 use signalbox_proto::columns::put_varint;
+use signalbox_proto::units::UnixMillis;
 use std::collections::HashMap;
+use std::sync::Arc;
 
-/// The points of one series, each instant once, ascending.
-#[derive(Debug, Clone, PartialEq)]
-pub struct SeriesColumn {
-    series: SeriesId,
-    points: Vec<Point>,
-    n_duplicates: u64,
+/// A chunk that grows.
+#[derive(Debug, Default)]
+pub struct ChunkBuilder {
+    groups: Vec<(Arc<[i64]>, Arrived)>,
+    /// Groups that could be equal: without this, 20 000 shapes of one series each
+    /// would all be compared with one another.
+    alike: HashMap<(usize, i64, i64), Vec<usize>>,
+    group_header: Vec<u8>,
+    group_data: Vec<u8>,
+    series_header: Vec<u8>,
+    series_data: Vec<u8>,
+    last: Option<SeriesId>,
+    facts: Option<Facts>,
 }
 
-impl SeriesColumn {
-    /// Orders the points; of equal instants the later in the list wins.
-    pub fn new(series: SeriesId, mut points: Vec<Point>) -> SeriesColumn {
-        let n_duplicates = merge::order(&mut points, 0);
-        SeriesColumn { series, points, n_duplicates }
+impl ChunkBuilder {
+    /// Adds a series; one without points is left out.
+    ///
+    /// # Panics
+    /// When ids do not ascend, or with more points than
+    /// [`super::POINTS_PER_SERIES_MAX`]: a fault of the caller.
+    pub fn push(&mut self, series: SeriesId, run: &Run) {
+        let (Some(&first), Some(&last)) = (run.times.first(), run.times.last()) else { return };
+        assert!(self.last.is_none_or(|last| last < series), "a series is given twice or out of order");
+        assert!(run.len() <= super::POINTS_PER_SERIES_MAX, "a series has too many points");
+        let group = self.group(run, (run.len(), first, last));
+        put_varint(&mut self.series_header, u64::from(series.0 - self.last.map_or(0, |last| last.0)));
+        put_varint(&mut self.series_header, group as u64);
+        column::encode_values(&run.values).put(&mut self.series_header, &mut self.series_data);
+        self.last = Some(series);
+        let facts = self.facts.get_or_insert_default();
+        facts.min_time = facts.min_time.min(UnixMillis(first));
+        facts.max_time = facts.max_time.max(UnixMillis(last));
+        facts.n_series += 1;
+        facts.n_samples += run.len() as u64;
+        facts.arrived = facts.arrived.max(UnixMillis(run.arrived.newest().unwrap_or(i64::MIN)));
     }
 
-    /// Whose.
-    pub fn series(&self) -> SeriesId {
-        self.series
+    /// The group of this run's instants.
+    fn group(&mut self, run: &Run, ends: (usize, i64, i64)) -> usize {
+        let alike = self.alike.entry(ends).or_default();
+        let groups = &self.groups;
+        let is_same = |&group: &usize| {
+            let (times, arrived) = &groups[group];
+            (Arc::ptr_eq(times, &run.times) || *times == run.times) && *arrived == run.arrived
+        };
+        if let Some(group) = alike.iter().copied().find(is_same) {
+            return group;
+        }
+        let group = self.groups.len();
+        alike.push(group);
+        self.groups.push((Arc::clone(&run.times), run.arrived.clone()));
+        put_varint(&mut self.group_header, run.len() as u64);
+        column::encode_times(&run.times).put(&mut self.group_header, &mut self.group_data);
+        let arrived = match &run.arrived {
+            Arrived::At(instant) => column::encode_instant(*instant),
+            Arrived::Each(instants) => column::encode_arrivals(instants),
+        };
+        arrived.put(&mut self.group_header, &mut self.group_data);
+        group
     }
 
-    /// The points.
-    pub fn points(&self) -> &[Point] {
-        &self.points
+    /// Bytes that the chunk has so far.
+    pub fn n_bytes(&self) -> usize {
+        self.group_header.len() + self.group_data.len() + self.series_header.len() + self.series_data.len()
     }
 
-    /// Points that were replaced by a later one of the same instant.
-    pub fn n_duplicates(&self) -> u64 {
-        self.n_duplicates
+    /// What is in it; none while it is empty.
+    pub fn facts(&self) -> Option<Facts> {
+        self.facts
     }
-}
 
-/// A chunk of these series; those without points are left out.
-///
-/// # Panics
-/// When a series is given twice or with more points than
-/// [`super::POINTS_PER_SERIES_MAX`]: a fault of the caller.
-pub fn encode(columns: &[SeriesColumn]) -> Vec<u8> {
-    let mut columns: Vec<&SeriesColumn> = columns.iter().filter(|column| !column.points.is_empty()).collect();
-    columns.sort_by_key(|column| column.series);
-    assert!(columns.windows(2).all(|pair| pair[0].series != pair[1].series), "a series is given twice");
-    let (groups, group_of) = groups(&columns);
-    let first = groups.iter().filter_map(|times| times.first()).min().copied().unwrap_or(0);
-    let last = groups.iter().filter_map(|times| times.last()).max().copied().unwrap_or(0);
+    /// The series added last.
+    pub fn last(&self) -> Option<SeriesId> {
+        self.last
+    }
 
-    let mut header = Vec::new();
-    let mut data = Vec::new();
-    put_signed(&mut header, first);
-    put_varint(&mut header, last.wrapping_sub(first).cast_unsigned());
-    put_varint(&mut header, groups.len() as u64);
-    for times in &groups {
-        put_varint(&mut header, times.len() as u64);
-        put_column(&mut header, &mut data, &column::encode_times(times));
+    /// The row.
+    pub fn finish(self) -> Vec<u8> {
+        let facts =
+            self.facts.unwrap_or(Facts { min_time: UnixMillis(0), max_time: UnixMillis(0), ..Facts::default() });
+        let mut header = Vec::with_capacity(self.group_header.len() + self.series_header.len() + 24);
+        put_signed(&mut header, facts.min_time.0);
+        put_varint(&mut header, facts.max_time.0.wrapping_sub(facts.min_time.0).cast_unsigned());
+        put_varint(&mut header, self.groups.len() as u64);
+        header.extend_from_slice(&self.group_header);
+        put_varint(&mut header, facts.n_series);
+        header.extend_from_slice(&self.series_header);
+        assemble(&header, &[&self.group_data[..], &self.series_data].concat())
     }
-    put_varint(&mut header, columns.len() as u64);
-    let mut previous = 0;
-    for (column, group) in columns.iter().zip(group_of) {
-        put_varint(&mut header, u64::from(column.series.0 - previous));
-        put_varint(&mut header, group as u64);
-        put_column(&mut header, &mut data, &column::encode_values(&column.points));
-        previous = column.series.0;
-    }
-    assemble(&header, &data)
 }
 
 pub(super) fn assemble(header: &[u8], data: &[u8]) -> Vec<u8> {
     let header_len = u32::try_from(header.len()).expect("a header of 200 000 series stays far under 4 GiB");
-    let mut chunk = vec![KIND, VERSION];
+    let mut chunk = Vec::with_capacity(header.len() + data.len() + 16);
+    chunk.extend_from_slice(&[KIND, VERSION]);
     chunk.extend_from_slice(&header_len.to_le_bytes());
     chunk.extend_from_slice(header);
     let crc = crc32c::crc32c(&chunk);
     chunk.extend_from_slice(&crc.to_le_bytes());
     chunk.extend_from_slice(data);
     chunk
-}
-
-fn put_column(header: &mut Vec<u8>, data: &mut Vec<u8>, encoded: &Encoded) {
-    header.push(encoded.codec);
-    if encoded.inline {
-        header.extend_from_slice(&encoded.bytes);
-        return;
-    }
-    put_varint(header, encoded.bytes.len() as u64);
-    header.extend_from_slice(&crc32c::crc32c(&encoded.bytes).to_le_bytes());
-    data.extend_from_slice(&encoded.bytes);
-}
-
-/// The distinct time columns, and which one each series has.
-fn groups(columns: &[&SeriesColumn]) -> (Vec<Vec<i64>>, Vec<usize>) {
-    let mut groups: Vec<Vec<i64>> = Vec::new();
-    // Columns that could be equal: without this, 20 000 shapes of one series each
-    // would all be compared with one another.
-    let mut alike: HashMap<(usize, i64, i64), Vec<usize>> = HashMap::new();
-    let mut group_of = Vec::with_capacity(columns.len());
-    for column in columns {
-        let points = &column.points;
-        assert!(points.len() <= super::POINTS_PER_SERIES_MAX, "a series has too many points");
-        let times = || points.iter().map(|point| point.time.0);
-        let ends = (points.len(), points[0].time.0, points[points.len() - 1].time.0);
-        let alike = alike.entry(ends).or_default();
-        let known = alike.iter().copied().find(|&group| groups[group].iter().copied().eq(times()));
-        group_of.push(known.unwrap_or_else(|| {
-            alike.push(groups.len());
-            groups.push(times().collect());
-            groups.len() - 1
-        }));
-    }
-    (groups, group_of)
 }

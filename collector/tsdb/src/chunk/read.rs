@@ -1,10 +1,13 @@
 //! Reading of chunks: the header is parsed once, columns when they are asked for.
 
-use super::column::{self, Place};
-use super::{KIND, POINTS_PER_SERIES_MAX, PREFIX_BYTES, VERSION, WHAT};
+use super::column::{self, Place, Scratch};
+use super::{Facts, KIND, POINTS_PER_SERIES_MAX, PREFIX_BYTES, VERSION, VERSION_WITHOUT_ARRIVALS, WHAT};
+use crate::SeriesId;
 use crate::format::{CRC_BYTES, FormatError, Reader};
-use crate::{Point, SeriesId};
+use crate::run::{Arrived, Run, range_of};
 use signalbox_proto::units::UnixMillis;
+use std::ops::Range;
+use std::sync::Arc;
 
 /// A series of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,8 +24,20 @@ pub struct SeriesInfo {
 struct Group {
     n_points: usize,
     place: Place,
+    /// None in rows of the first version, which do not say.
+    arrived: Option<Place>,
     /// Decoded at first use, for all series that share it.
-    times: Option<Vec<i64>>,
+    instants: Option<(Arc<[i64]>, Arrived)>,
+    /// What was last cut out of it: the next series asks for the same.
+    cut: Option<(UnixMillis, UnixMillis, Cut)>,
+}
+
+/// Instants of a range.
+#[derive(Debug, Clone)]
+struct Cut {
+    range: Range<usize>,
+    times: Arc<[i64]>,
+    arrived: Arrived,
 }
 
 #[derive(Debug)]
@@ -40,6 +55,7 @@ pub struct ChunkReader<'a> {
     max_time: UnixMillis,
     groups: Vec<Group>,
     series: Vec<Series>,
+    scratch: Scratch,
 }
 
 impl<'a> ChunkReader<'a> {
@@ -48,7 +64,7 @@ impl<'a> ChunkReader<'a> {
     /// # Errors
     /// [`FormatError`].
     pub fn open(chunk: &'a [u8]) -> Result<ChunkReader<'a>, FormatError> {
-        let (mut reader, data) = split(chunk)?;
+        let (version, mut reader, data) = split(chunk)?;
         let min_time = reader.signed()?;
         let span = reader.varint()?;
         let max_time = min_time.checked_add_unsigned(span).ok_or_else(|| reader.malformed())?;
@@ -57,7 +73,10 @@ impl<'a> ChunkReader<'a> {
         let mut groups = Vec::with_capacity(n_groups);
         for _ in 0..n_groups {
             let n_points = reader.count(POINTS_PER_SERIES_MAX)?;
-            groups.push(Group { n_points, place: Place::read(&mut reader, &mut at)?, times: None });
+            let place = Place::read(&mut reader, &mut at)?;
+            let arrived =
+                if version > VERSION_WITHOUT_ARRIVALS { Some(Place::read(&mut reader, &mut at)?) } else { None };
+            groups.push(Group { n_points, place, arrived, instants: None, cut: None });
         }
         let n_series = reader.count_left()?;
         let mut series: Vec<Series> = Vec::with_capacity(n_series);
@@ -73,7 +92,8 @@ impl<'a> ChunkReader<'a> {
         if at != data.len() {
             return Err(FormatError::Truncated { what: WHAT, at: chunk.len() });
         }
-        Ok(ChunkReader { data, min_time: UnixMillis(min_time), max_time: UnixMillis(max_time), groups, series })
+        let (min_time, max_time) = (UnixMillis(min_time), UnixMillis(max_time));
+        Ok(ChunkReader { data, min_time, max_time, groups, series, scratch: Scratch::default() })
     }
 
     /// Oldest and newest sample of all series.
@@ -90,40 +110,90 @@ impl<'a> ChunkReader<'a> {
         })
     }
 
+    /// True when the series has points here.
+    pub fn has(&self, series: SeriesId) -> bool {
+        self.series.binary_search_by_key(&series, |one| one.id).is_ok()
+    }
+
     /// Samples of all series.
     pub fn n_samples(&self) -> u64 {
         self.series().map(|one| one.n_points as u64).sum()
     }
 
-    /// Appends the points of one series in `[from, to)`, ascending; nothing when
-    /// the series is not in this chunk.
+    /// What the header tells, and the latest arrival, which is decoded for it.
     ///
     /// # Errors
-    /// [`FormatError`]; then nothing was appended.
-    pub fn read(
-        &mut self,
-        series: SeriesId,
-        from: UnixMillis,
-        to: UnixMillis,
-        out: &mut Vec<Point>,
-    ) -> Result<(), FormatError> {
-        let Ok(at) = self.series.binary_search_by_key(&series, |one| one.id) else { return Ok(()) };
-        let one = &self.series[at];
-        let group = &mut self.groups[one.group];
-        if group.times.is_none() {
-            group.times = Some(column::decode_times(&group.place, self.data, group.n_points)?);
+    /// [`FormatError`].
+    pub fn facts(&mut self) -> Result<Facts, FormatError> {
+        let mut arrived = UnixMillis::MIN;
+        for at in 0..self.groups.len() {
+            let newest = self.instants(at)?.1.newest();
+            arrived = arrived.max(UnixMillis(newest.unwrap_or(i64::MIN)));
         }
-        let times = group.times.as_deref().unwrap_or(&[]);
-        let range = times.partition_point(|&time| time < from.0)..times.partition_point(|&time| time < to.0);
+        Ok(Facts {
+            min_time: self.min_time,
+            max_time: self.max_time,
+            n_series: self.series.len() as u64,
+            n_samples: self.n_samples(),
+            arrived,
+        })
+    }
+
+    /// The points of one series in `[from, to)`; none when the series is not in
+    /// this chunk. Series that were sampled together share their instants.
+    ///
+    /// # Errors
+    /// [`FormatError`].
+    pub fn read(&mut self, series: SeriesId, from: UnixMillis, to: UnixMillis) -> Result<Option<Run>, FormatError> {
+        let Ok(at) = self.series.binary_search_by_key(&series, |one| one.id) else { return Ok(None) };
+        let group = self.series[at].group;
+        let Cut { range, times, arrived } = self.cut(group, from, to)?;
         if range.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        column::decode_values(&one.place, self.data, times, range, out)
+        let n = self.groups[group].n_points;
+        let values = column::decode_values(&self.series[at].place, self.data, n, range, &mut self.scratch)?;
+        Ok(Some(Run { times, arrived, values }))
+    }
+
+    fn cut(&mut self, group: usize, from: UnixMillis, to: UnixMillis) -> Result<Cut, FormatError> {
+        if let Some((known_from, known_to, cut)) = &self.groups[group].cut
+            && (*known_from, *known_to) == (from, to)
+        {
+            return Ok(cut.clone());
+        }
+        let (times, arrived) = self.instants(group)?;
+        let range = range_of(&times, from, to);
+        let cut = if range == (0..times.len()) {
+            Cut { range, times, arrived }
+        } else {
+            let arrived = match &arrived {
+                Arrived::At(instant) => Arrived::At(*instant),
+                Arrived::Each(instants) => Arrived::Each(instants[range.clone()].into()),
+            };
+            Cut { times: times[range.clone()].into(), range, arrived }
+        };
+        self.groups[group].cut = Some((from, to, cut.clone()));
+        Ok(cut)
+    }
+
+    fn instants(&mut self, group: usize) -> Result<(Arc<[i64]>, Arrived), FormatError> {
+        let group = &mut self.groups[group];
+        if let Some(known) = &group.instants {
+            return Ok(known.clone());
+        }
+        let times: Arc<[i64]> = column::decode_times(&group.place, self.data, group.n_points)?.into();
+        let arrived = match &group.arrived {
+            // Samples were live then, or as good as that.
+            None => Arrived::At(self.max_time.0),
+            Some(place) => column::decode_arrivals(place, self.data, group.n_points)?,
+        };
+        Ok(group.instants.insert((times, arrived)).clone())
     }
 }
 
-/// The checked header and the data.
-fn split(chunk: &[u8]) -> Result<(Reader<'_>, &[u8]), FormatError> {
+/// Version, checked header and data.
+fn split(chunk: &[u8]) -> Result<(u8, Reader<'_>, &[u8]), FormatError> {
     let truncated = FormatError::Truncated { what: WHAT, at: chunk.len() };
     let mut reader = Reader::new(WHAT, chunk);
     let kind = reader.byte()?;
@@ -141,5 +211,5 @@ fn split(chunk: &[u8]) -> Result<(Reader<'_>, &[u8]), FormatError> {
     if crc32c::crc32c(&chunk[..end]) != crc {
         return Err(FormatError::Checksum { what: WHAT });
     }
-    Ok((Reader::new(WHAT, header), &chunk[end + CRC_BYTES..]))
+    Ok((version, Reader::new(WHAT, header), &chunk[end + CRC_BYTES..]))
 }

@@ -6,13 +6,13 @@
 
 use super::dictionary::{Dictionary, Uses};
 use super::{Appended, Lane, LaneError, Segment, TickView};
-use crate::chunk::SeriesColumn;
+use crate::SeriesId;
 use crate::journal::Record;
-use crate::{Point, SeriesId};
+use crate::run::{Arrived, Joiner, Run};
 use signalbox_proto::columns::{Decoder, Tick, Values};
 use signalbox_proto::limits::FUTURE_MAX_MS;
 use signalbox_proto::units::UnixMillis;
-use std::collections::HashMap;
+use std::sync::Arc;
 
 /// How far before its arrival a sample may lie, milliseconds: what retention
 /// would delete at once is not taken.
@@ -68,13 +68,13 @@ pub(super) fn decode_once(
 }
 
 /// Decodes the open chunk again and visits the ticks that count.
-fn each_tick(lane: &Lane, mut visit: impl FnMut(&Tick<'_>, &Values<'_>)) {
+fn each_tick(lane: &Lane, mut visit: impl FnMut(&Tick<'_>, UnixMillis, &Values<'_>)) {
     let mut cells = lane.base_cells();
     let mut begin = 0;
     for segment in &lane.segments {
         decode_again(lane, segment, begin, &mut cells, |tick, values| {
             if counts(segment.received, tick.time) {
-                visit(tick, values);
+                visit(tick, segment.received, values);
             }
         });
         begin = segment.end;
@@ -124,34 +124,90 @@ impl Places {
     }
 }
 
-/// See [`Lane::scan`].
-pub(super) fn points(lane: &Lane, series: &[SeriesId], from: UnixMillis, to: UnixMillis, out: &mut [Vec<Point>]) {
-    let wanted: HashMap<SeriesId, usize> = series.iter().copied().zip(0..).filter(|(id, _)| id.is_kept()).collect();
-    let places = Places::of(lane, |id| wanted.get(&id).copied());
-    if places.0.iter().all(Vec::is_empty) {
-        return;
-    }
-    each_tick(lane, |tick, values| {
-        if tick.time >= from && tick.time < to {
-            for &(series_ref, place) in places.get(tick.shape) {
-                out[place].push(Point { time: tick.time, value: values.get(series_ref) });
-            }
-        }
-    });
+/// The ticks of one shape, as columns.
+#[derive(Default)]
+struct Rows {
+    times: Vec<i64>,
+    arrived: Vec<i64>,
+    /// One list for each of the shape's places.
+    values: Vec<Vec<f64>>,
 }
 
-/// All kept series of the open chunk that have points.
-pub(super) fn columns(lane: &Lane) -> Vec<SeriesColumn> {
+impl Rows {
+    /// Shares the instants among the columns; rows that do not ascend are ordered
+    /// column by column, and replaced ones counted.
+    fn into_runs(self, n_replaced: &mut u64) -> Vec<Run> {
+        let Rows { times, arrived, values } = self;
+        if times.windows(2).all(|pair| pair[0] < pair[1]) {
+            let (times, arrived): (Arc<[i64]>, Arc<[i64]>) = (times.into(), arrived.into());
+            let run = |values| Run { times: Arc::clone(&times), arrived: Arrived::Each(Arc::clone(&arrived)), values };
+            return values.into_iter().map(run).collect();
+        }
+        // Later rows of an instant replace earlier ones: the lane is in order of arrival.
+        let mut order: Vec<usize> = (0..times.len()).collect();
+        order.sort_by_key(|&at| times[at]);
+        let is_last = |place: usize| order.get(place + 1).is_none_or(|&next| times[next] != times[order[place]]);
+        let kept: Vec<usize> = (0..order.len()).filter(|&place| is_last(place)).map(|place| order[place]).collect();
+        *n_replaced += ((times.len() - kept.len()) * values.len()) as u64;
+        let pick = |from: &[i64]| -> Arc<[i64]> { kept.iter().map(|&at| from[at]).collect() };
+        let (times, arrived) = (pick(&times), pick(&arrived));
+        let run = |values: Vec<f64>| Run {
+            times: Arc::clone(&times),
+            arrived: Arrived::Each(Arc::clone(&arrived)),
+            values: kept.iter().map(|&at| values[at]).collect(),
+        };
+        values.into_iter().map(run).collect()
+    }
+}
+
+/// The points in `[from, to)` of every series that has a place, as runs that are
+/// still to be joined: one for each shape that holds the series. Gives the number of
+/// points that a later one of the same shape replaced.
+pub(super) fn runs(
+    lane: &Lane,
+    place: impl Fn(SeriesId) -> Option<usize>,
+    (from, to): (UnixMillis, UnixMillis),
+    out: &mut [Vec<Run>],
+) -> u64 {
+    let places = Places::of(lane, place);
+    if places.0.iter().all(Vec::is_empty) {
+        return 0;
+    }
+    let mut shapes: Vec<Rows> =
+        places.0.iter().map(|places| Rows { values: vec![Vec::new(); places.len()], ..Rows::default() }).collect();
+    each_tick(lane, |tick, received, values| {
+        let places = places.get(tick.shape);
+        if places.is_empty() || tick.time < from || tick.time >= to {
+            return;
+        }
+        let rows = &mut shapes[tick.shape as usize];
+        rows.times.push(tick.time.0);
+        rows.arrived.push(received.0);
+        for (&(series_ref, _), column) in places.iter().zip(&mut rows.values) {
+            column.push(values.get(series_ref));
+        }
+    });
+    let mut n_replaced = 0;
+    for (shape, rows) in (0..).zip(shapes) {
+        let runs = rows.into_runs(&mut n_replaced);
+        for (&(_, place), run) in places.get(shape).iter().zip(runs).filter(|(_, run)| !run.is_empty()) {
+            out[place].push(run);
+        }
+    }
+    n_replaced
+}
+
+/// All kept series of the open chunk that have points, ascending by id; and the
+/// number of points that a later one replaced.
+pub(super) fn columns(lane: &Lane) -> (Vec<(SeriesId, Run)>, u64) {
     let mut ids: Vec<SeriesId> = lane.dictionary.kept().map(|(_, id)| id).collect();
     ids.sort_unstable();
     ids.dedup();
-    let places = Places::of(lane, |id| ids.binary_search(&id).ok());
-    let mut points = vec![Vec::new(); ids.len()];
-    each_tick(lane, |tick, values| {
-        for &(series_ref, place) in places.get(tick.shape) {
-            points[place].push(Point { time: tick.time, value: values.get(series_ref) });
-        }
-    });
-    let columns = ids.into_iter().zip(points).filter(|(_, points)| !points.is_empty());
-    columns.map(|(id, points)| SeriesColumn::new(id, points)).collect()
+    let mut out = vec![Vec::new(); ids.len()];
+    let all = (UnixMillis::MIN, UnixMillis::MAX);
+    let n_replaced = runs(lane, |id| ids.binary_search(&id).ok(), all, &mut out);
+    let mut joiner = Joiner::default();
+    let columns = ids.into_iter().zip(out).filter(|(_, runs)| !runs.is_empty());
+    let columns = columns.map(|(id, runs)| (id, joiner.join(runs))).collect();
+    (columns, n_replaced + joiner.n_replaced())
 }

@@ -1,9 +1,10 @@
 //! What lanes promise.
 
 use super::*;
+use crate::Point;
 use crate::chunk::ChunkReader;
 use crate::journal::Row;
-use crate::merge;
+use crate::run::Joiner;
 use crate::testing::{Agent, T0, bits};
 use proptest::prelude::*;
 use signalbox_proto::limits::FUTURE_MAX_MS;
@@ -16,8 +17,8 @@ fn take(lane: &mut Lane, record: &Record) -> Appended {
 fn scan(lane: &Lane, series: SeriesId) -> Vec<Point> {
     let mut out = [Vec::new()];
     lane.scan(&[series], UnixMillis::MIN, UnixMillis::MAX, &mut out);
-    let [points] = out;
-    points
+    let [runs] = out;
+    Joiner::default().join(runs).points().collect()
 }
 
 #[test]
@@ -111,7 +112,7 @@ fn a_refused_series_is_decoded_and_shown_nowhere() {
     assert_eq!(shown, [(1, SeriesId(11), 6.0); 2]);
     assert!(scan(&lane, SeriesId::REFUSED).is_empty() && !lane.has(SeriesId::REFUSED));
     let sealed = lane.seal().unwrap();
-    assert_eq!((sealed.series.len(), sealed.n_samples), (1, 1));
+    assert_eq!((sealed.series.len(), sealed.facts.n_series, sealed.facts.n_samples), (1, 1, 1));
 }
 
 #[test]
@@ -126,7 +127,7 @@ fn instants_far_from_the_arrival_are_passed_over_for_ever() {
     let kept = [T0 - PAST_MAX_MS, T0, T0 + FUTURE_MAX_MS - 1];
     assert_eq!(scan(&lane, Agent::id(0)).iter().map(|point| point.time.0).collect::<Vec<_>>(), kept);
     let sealed = lane.seal().unwrap();
-    assert_eq!((sealed.min_time.0, sealed.max_time.0, sealed.n_samples), (kept[0], kept[2], 3));
+    assert_eq!((sealed.facts.min_time.0, sealed.facts.max_time.0, sealed.facts.n_samples), (kept[0], kept[2], 3));
 }
 
 #[test]
@@ -213,17 +214,15 @@ proptest! {
         }
         prop_assert_eq!(lane.seq(), plain.seq());
         for id in (0..4).map(Agent::id) {
-            let (mut expected, mut found) = (Vec::new(), Vec::new());
-            merge::merge(vec![scan(&plain, id)], &mut expected);
             let mut sources = Vec::new();
             for chunk in &chunks {
-                let mut points = Vec::new();
-                ChunkReader::open(chunk).unwrap().read(id, UnixMillis::MIN, UnixMillis::MAX, &mut points).unwrap();
-                sources.push(points);
+                sources.extend(ChunkReader::open(chunk).unwrap().read(id, UnixMillis::MIN, UnixMillis::MAX).unwrap());
             }
-            sources.push(scan(&lane, id));
-            merge::merge(sources, &mut found);
-            prop_assert_eq!(bits(&found), bits(&expected));
+            let mut open = [sources];
+            lane.scan(&[id], UnixMillis::MIN, UnixMillis::MAX, &mut open);
+            let [sources] = open;
+            let found: Vec<Point> = Joiner::default().join(sources).points().collect();
+            prop_assert_eq!(bits(&found), bits(&scan(&plain, id)));
         }
         let last = |lane: &Lane| lane.last_values().map(|(id, value)| (id, value.to_bits())).collect::<Vec<_>>();
         prop_assert_eq!(last(&lane), last(&plain));
@@ -253,7 +252,7 @@ proptest! {
             take(&mut lane, &good);
         }
         let sealed = lane.clone().seal().unwrap();
-        prop_assert_eq!(lane.n_samples(), sealed.n_samples + sealed.n_duplicates);
+        prop_assert_eq!(lane.n_samples(), sealed.facts.n_samples + sealed.n_duplicates);
     }
 }
 
