@@ -79,6 +79,19 @@ need_faketime() {
   export SIGNALBOX_TEST_FAKETIME=$library
 }
 
+# Prometheus and promtool, beside which PromQL is asked. Without them those tests say SKIPPED.
+need_prometheus() {
+  local folder="$CARGO_TARGET_DIR/../debian/prometheus"
+  export SIGNALBOX_TEST_PROMETHEUS="$folder/usr/bin"
+  [ -x "$SIGNALBOX_TEST_PROMETHEUS/promtool" ] && return 0
+  mkdir -p "$folder"
+  say "fetching prometheus"
+  (cd "$folder" && apt-get download -qq prometheus) ||
+    { as_root apt-get update -qq && (cd "$folder" && apt-get download -qq prometheus); } || return 0
+  dpkg -x "$folder"/prometheus_*.deb "$folder"
+  rm -f "$folder"/*.deb
+}
+
 # count WORDS FILE: the numbers before these words, added up; 0 when there are none.
 count() {
   awk -v words="$1" '{ while (match($0, "[0-9]+ (" words ")")) { n += substr($0, RSTART); $0 = substr($0, RSTART + RLENGTH) } } END { print n + 0 }' "$2"
@@ -171,6 +184,7 @@ else
   need_smtp_server
   need_prometheus
   need_faketime
+  need_prometheus
   tests "collector, tidiness, system" --release "${linked[@]}"
 fi
 

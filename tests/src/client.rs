@@ -160,18 +160,18 @@ impl Client {
     ///
     /// # Errors
     /// No connection, or no whole answer in time.
-    pub fn send(&self, method: &str, path: &str, headers: &[&str], body: &str) -> Result<Reply> {
+    pub fn send(&self, method: &str, path: &str, headers: &[&str], body: impl AsRef<[u8]>) -> Result<Reply> {
         let mut stream = self.connect()?;
         let own = self.headers.iter().map(String::as_str);
         let headers: Vec<&str> = headers.iter().copied().chain(own).collect();
         let own_host = !headers.iter().any(|header| header.to_ascii_lowercase().starts_with("host:"));
         let host = if own_host { format!("host: {}\r\n", self.host()) } else { String::new() };
         let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+        let body = body.as_ref();
         let length = body.len();
-        write!(
-            stream,
-            "{method} {path} HTTP/1.1\r\n{host}{headers}connection: close\r\ncontent-length: {length}\r\n\r\n{body}"
-        )?;
+        let head =
+            format!("{method} {path} HTTP/1.1\r\n{host}{headers}connection: close\r\ncontent-length: {length}\r\n\r\n");
+        stream.write_all(&[head.as_bytes(), body].concat())?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).context("read the answer")?;
         parse(&String::from_utf8_lossy(&answer))

@@ -16,7 +16,7 @@ pub fn form(client: &Client, path: &str, origin: &str, fields: &[(&str, &str)]) 
     let pairs: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", percent(value))).collect();
     let origin = format!("origin: {origin}");
     let headers = ["content-type: application/x-www-form-urlencoded", origin.as_str(), "sec-fetch-site: same-origin"];
-    client.send("POST", path, &headers, &pairs.join("&"))
+    client.send("POST", path, &headers, pairs.join("&"))
 }
 
 /// Follows a login link (`http://HOST:PORT/login?code=…`), once.

@@ -41,8 +41,9 @@ struct Evaluator<'a> {
     source: &'a dyn Select,
     budget: &'a Budget<'a>,
     options: &'a Options,
-    /// The query's own times, for `@ start()` and `@ end()`.
-    query: Grid,
+    /// The query's own times, for `@ start()` and `@ end()`: its end need not be a step.
+    start: i64,
+    end: i64,
     notes: RefCell<Annotations>,
 }
 
@@ -123,8 +124,8 @@ impl Evaluator<'_> {
     /// The instant of an `@` modifier.
     fn resolve(&self, at: Option<At>) -> Option<i64> {
         at.map(|at| match at {
-            At::Start => self.query.start,
-            At::End => self.query.last(),
+            At::Start => self.start,
+            At::End => self.end,
             At::Time(time) => time,
         })
     }

@@ -98,7 +98,7 @@ impl Query {
             )));
         }
         let grid = Grid { start: start.0, step: step_ms, n: n as usize };
-        eval::range(&self.plan, grid, source, budget, &self.options)
+        eval::range(&self.plan, grid, end, source, budget, &self.options)
     }
 }
 

@@ -14,6 +14,7 @@ mod kills;
 mod mail;
 mod namespaces;
 mod nobody_gets_in;
+mod oracle;
 mod prometheus;
 mod protocol;
 mod quickstart;

@@ -26,7 +26,7 @@ pub(crate) fn instant(
     options: &Options,
 ) -> Result<Answer, Error> {
     let grid = Grid::instant(at.0);
-    let evaluator = Evaluator { source, budget, options, query: grid, notes: RefCell::default() };
+    let evaluator = Evaluator { source, budget, options, start: at.0, end: at.0, notes: RefCell::default() };
     budget.check()?;
     let value = match plan {
         Plan::Scalar(scalar) => Value::Scalar(Point { time: at, value: evaluator.scalar(scalar, &grid)?[0] }),
@@ -37,15 +37,16 @@ pub(crate) fn instant(
     Ok(answer(value, evaluator.notes))
 }
 
-/// Evaluates at every step.
+/// Evaluates at every step of a query that ends at `end`, after its last step or at it.
 pub(crate) fn range(
     plan: &Plan,
     grid: Grid,
+    end: UnixMillis,
     source: &dyn Select,
     budget: &Budget<'_>,
     options: &Options,
 ) -> Result<Answer, Error> {
-    let evaluator = Evaluator { source, budget, options, query: grid, notes: RefCell::default() };
+    let evaluator = Evaluator { source, budget, options, start: grid.start, end: end.0, notes: RefCell::default() };
     budget.check()?;
     let mut series = Vec::new();
     match plan {

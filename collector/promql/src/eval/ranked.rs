@@ -10,6 +10,7 @@ use crate::grid::{ABSENT, Grid, Row, is_absent};
 use crate::labels::Labels;
 use crate::plan::{Aggregate, Aggregation, Grouping, Vector};
 use crate::value::show_value;
+use signalbox_proto::names::METRIC_NAME;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, HashMap};
 
@@ -111,7 +112,8 @@ impl Evaluator<'_> {
         order.into_iter().try_for_each(|at| sink(Row { labels: &members[at].labels, values: &mut chosen[at] }))
     }
 
-    /// `count_values`: how many series have each value, under a label that holds it.
+    /// `count_values`: how many series have each value, under a label that holds it,
+    /// unless `without` takes away that very label.
     pub(super) fn count_values(
         &self,
         label: &str,
@@ -121,6 +123,10 @@ impl Evaluator<'_> {
         sink: &mut Sink<'_>,
     ) -> Result<(), Error> {
         let mut counts: HashMap<Labels, Vec<f64>> = HashMap::new();
+        let taken_away = match grouping {
+            Grouping::By(_) => false,
+            Grouping::Without(names) => label == METRIC_NAME || names.iter().any(|name| name == label),
+        };
         let mut key = Vec::new();
         let mut bytes = 0;
         let counted = self.vector(inner, grid, &mut |row| {
@@ -132,6 +138,7 @@ impl Evaluator<'_> {
             for (step, value) in row.values.iter().enumerate().filter(|(_, value)| !is_absent(**value)) {
                 let labels = match &last {
                     Some((bits, labels)) if *bits == value.to_bits() => labels.clone(),
+                    _ if taken_away => group.clone(),
                     _ => group.with(label, &show_value(*value)),
                 };
                 last = Some((value.to_bits(), labels.clone()));

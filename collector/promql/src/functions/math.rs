@@ -49,11 +49,20 @@ pub(crate) fn round(value: f64, to: f64) -> f64 {
     (value * inverse + 0.5).floor() / inverse
 }
 
-/// The value within bounds; NaN stays NaN, and a NaN bound makes one.
+/// The value within bounds; NaN stays NaN, and a NaN bound makes one. An infinity
+/// that settles the matter does so whatever the other is, as in Go.
 pub(crate) fn clamp(value: f64, min: f64, max: f64) -> f64 {
-    let or_nan = |a: f64, b: f64, pick: f64| if a.is_nan() || b.is_nan() { f64::NAN } else { pick };
-    let upper = or_nan(max, value, max.min(value));
-    or_nan(min, upper, min.max(upper))
+    let pick = |a: f64, b: f64, strongest: f64, picked: f64| {
+        if a == strongest || b == strongest {
+            strongest
+        } else if a.is_nan() || b.is_nan() {
+            f64::NAN
+        } else {
+            picked
+        }
+    };
+    let upper = pick(max, value, f64::NEG_INFINITY, max.min(value));
+    pick(min, upper, f64::INFINITY, min.max(upper))
 }
 
 impl Op {
@@ -110,6 +119,9 @@ mod tests {
         assert_eq!(round(17.3, 5.0), 15.0);
         assert_eq!(clamp(5.0, 0.0, 3.0), 3.0);
         assert!(clamp(f64::NAN, 0.0, 3.0).is_nan());
+        assert!(clamp(1.0, 0.0, f64::NAN).is_nan());
+        assert_eq!(clamp(1.0, f64::INFINITY, f64::NAN), f64::INFINITY);
+        assert_eq!(clamp(f64::NAN, f64::NEG_INFINITY, f64::NEG_INFINITY), f64::NEG_INFINITY);
         assert_eq!(sign(-0.0).to_bits(), (-0.0f64).to_bits());
     }
 }

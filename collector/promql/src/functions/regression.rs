@@ -40,13 +40,16 @@ pub(crate) fn linear(times: &[i64], values: &[f64], origin: i64) -> Line {
 /// `double_exponential_smoothing`: arguments are the smoothing and the trend factor.
 ///
 /// # Errors
-/// [`Error::Execution`] for a factor outside (0, 1).
+/// [`Error::Execution`] for a factor outside (0, 1) where a window has samples.
 pub(crate) fn smooth(input: &mut Windowed<'_>, out: &mut [f64]) -> Result<(), Error> {
-    for (n, what) in ["smoothing", "trend"].into_iter().enumerate() {
-        if let Some(wrong) = input.args[n].iter().find(|factor| **factor <= 0.0 || **factor >= 1.0) {
-            return Err(Error::execution(format!(
-                "invalid {what} factor. Expected: 0 < {what} factor < 1, got: {wrong}"
-            )));
+    for (step, _) in input.frames.all().enumerate().filter(|(_, (lo, hi))| lo < hi) {
+        for (n, what) in ["smoothing", "trend"].into_iter().enumerate() {
+            let factor = input.args[n][step];
+            if factor <= 0.0 || factor >= 1.0 {
+                return Err(Error::execution(format!(
+                    "invalid {what} factor. Expected: 0 < {what} factor < 1, got: {factor}"
+                )));
+            }
         }
     }
     input.each(out, 2, |window| {
