@@ -53,19 +53,6 @@ need_smtp_server() {
   for package in "$folder"/*.deb; do dpkg -x "$package" "$folder"; done
 }
 
-# Prometheus and promtool, for the tests of its API and of remote write.
-need_prometheus() {
-  local folder="$CARGO_TARGET_DIR/../debian/prometheus"
-  export SIGNALBOX_TEST_PROMETHEUS="$folder/usr/bin"
-  [ -x "$SIGNALBOX_TEST_PROMETHEUS/promtool" ] && return 0
-  mkdir -p "$folder"
-  say "fetching prometheus"
-  (cd "$folder" && apt-get download -qq prometheus) ||
-    { as_root apt-get update -qq && (cd "$folder" && apt-get download -qq prometheus); }
-  dpkg -x "$folder"/prometheus_*.deb "$folder"
-  rm -f "$folder"/*.deb
-}
-
 # A library that makes a program's wall clock jump, for F40. Without it that test
 # says SKIPPED.
 need_faketime() {
@@ -79,7 +66,8 @@ need_faketime() {
   export SIGNALBOX_TEST_FAKETIME=$library
 }
 
-# Prometheus and promtool, beside which PromQL is asked. Without them those tests say SKIPPED.
+# Prometheus and promtool: writers to us, clients of our API, and whom PromQL is compared
+# with. Without them those tests say SKIPPED.
 need_prometheus() {
   local folder="$CARGO_TARGET_DIR/../debian/prometheus"
   export SIGNALBOX_TEST_PROMETHEUS="$folder/usr/bin"
@@ -182,7 +170,6 @@ if [ "$quick" = 1 ]; then
 else
   build_products
   need_smtp_server
-  need_prometheus
   need_faketime
   need_prometheus
   tests "collector, tidiness, system" --release "${linked[@]}"

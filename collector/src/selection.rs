@@ -12,7 +12,7 @@ use signalbox_proto::selector::Matcher;
 use signalbox_proto::units::UnixMillis;
 use signalbox_tsdb::format::FormatError;
 use signalbox_tsdb::index::LabelSet;
-use signalbox_tsdb::index::postings::{self, Source};
+use signalbox_tsdb::index::postings;
 use signalbox_tsdb::keys::AgentNo;
 use signalbox_tsdb::segment::{Head, Rows, Segment, VisitRow, key};
 use signalbox_tsdb::{SeriesId, dictionary};

@@ -205,6 +205,20 @@ impl Outcome {
     }
 }
 
+/// What comes of events that are taken in turns of these lengths, again and again.
+fn taken(engine: &mut Engine, events: &[Stamped], cuts: &[usize]) -> Outcome {
+    let (mut outcome, mut rest) = (Outcome::default(), events);
+    for n in cuts.iter().cycle() {
+        if rest.is_empty() {
+            break;
+        }
+        let (turn, after) = rest.split_at((*n).min(rest.len()));
+        outcome.turn(engine, turn);
+        rest = after;
+    }
+    outcome
+}
+
 fn last_stamp(events: &[Stamped]) -> UnixMillis {
     events.last().unwrap().at
 }
@@ -218,18 +232,9 @@ proptest! {
         cuts in prop::collection::vec(1usize..20, 1..60),
     ) {
         let events = life(&happenings);
-        let (mut whole, mut cut) = (Outcome::default(), Outcome::default());
         let (mut one, mut other) = (Engine::new(), Engine::new());
-        whole.turn(&mut one, &events);
-        let mut rest = &events[..];
-        for n in cuts.iter().cycle() {
-            if rest.is_empty() {
-                break;
-            }
-            let (turn, after) = rest.split_at((*n).min(rest.len()));
-            cut.turn(&mut other, turn);
-            rest = after;
-        }
+        let whole = taken(&mut one, &events, &[events.len()]);
+        let cut = taken(&mut other, &events, &cuts);
         prop_assert_eq!(&whole.notices, &cut.notices);
         prop_assert_eq!(&whole.answers, &cut.answers);
         prop_assert_eq!(&whole.rows, &cut.rows);
@@ -360,16 +365,6 @@ fn a_silence_is_told_at_its_time_however_it_is_cut() {
         18, 7, 8, 13, 2, 7, 13, 15, 15, 10, 13, 2, 10, 11, 1, 3, 10, 9, 16, 7, 19, 13, 6,
     ];
     let events = life(&happenings);
-    let (mut whole, mut cut) = (Outcome::default(), Outcome::default());
-    whole.turn(&mut Engine::new(), &events);
-    let (mut other, mut rest) = (Engine::new(), &events[..]);
-    for n in cuts.iter().cycle() {
-        if rest.is_empty() {
-            break;
-        }
-        let (turn, after) = rest.split_at((*n).min(rest.len()));
-        cut.turn(&mut other, turn);
-        rest = after;
-    }
-    assert_eq!(whole, cut);
+    let whole = taken(&mut Engine::new(), &events, &[events.len()]);
+    assert_eq!(whole, taken(&mut Engine::new(), &events, &cuts));
 }

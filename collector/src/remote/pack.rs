@@ -213,7 +213,8 @@ impl Packer {
             let shard = &mut self.shards[of_shard[0].shard as usize];
             shard.begin(now);
             for tick in of_shard.chunk_by(|a, b| a.time == b.time) {
-                (self.refs.clear(), self.values.clear());
+                self.refs.clear();
+                self.values.clear();
                 for (at, sample) in tick.iter().enumerate() {
                     // Of one instant, the last one written stays.
                     if tick.get(at + 1).is_none_or(|next| next.series_ref != sample.series_ref) {

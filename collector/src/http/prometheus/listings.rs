@@ -44,7 +44,8 @@ pub(crate) struct Metadata {
 
 impl Params {
     fn wanted(&self, app: &App, caller: Caller) -> Result<Wanted, Refusal> {
-        (self.time("start")?, self.time("end")?);
+        self.time("start")?;
+        self.time("end")?;
         let sees = series_in_sight(caller, app.handle.board(), Permission::ReadHistory);
         Ok(Wanted { selectors: self.selectors()?, limit: self.limit("limit")?, sees })
     }
