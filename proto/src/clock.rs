@@ -27,6 +27,11 @@ impl SystemClock {
     pub fn start() -> SystemClock {
         SystemClock { start: std::time::Instant::now() }
     }
+
+    /// Time since its start, as fine as the machine tells it: to measure, not to decide.
+    pub fn elapsed(&self) -> std::time::Duration {
+        self.start.elapsed()
+    }
 }
 
 impl Clock for SystemClock {

@@ -6,8 +6,10 @@ mod agent;
 mod alert;
 mod cost;
 mod data;
+mod fleet;
 mod ingest;
 mod report;
+mod store;
 mod tls;
 
 use anyhow::Result;
@@ -71,6 +73,8 @@ enum What {
         #[arg(long, default_value_t = 120)]
         ticks: usize,
     },
+    /// Ingest, memory, disk, losses and queries beside VictoriaMetrics and Prometheus.
+    Store(store::Options),
     /// A process that holds or frees memory as told on standard input.
     #[command(hide = true)]
     Ballast,
@@ -88,6 +92,7 @@ fn main() -> Result<()> {
         What::Tls { secs, agents, series, ticks } => {
             tls::run(secs, &tls::Load { agents, series, ticks }, &mut report)?;
         }
+        What::Store(options) => store::run(&options, &report)?,
         What::Ballast => return alert::ballast(),
     }
     report.print()

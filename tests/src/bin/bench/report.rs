@@ -46,16 +46,24 @@ impl Report {
         for row in &self.rows {
             println!("{:wide$}  {:>14}  {:<18} {}", row.what, shown(row.value), row.unit, row.note);
         }
+        self.rows.iter().try_for_each(|row| self.record(row))
+    }
+
+    /// A figure for machines alone, written at once: a long run that is cut short has
+    /// told what it measured.
+    pub(crate) fn note(&self, what: &str, value: f64, unit: &'static str, note: &str) -> Result<()> {
+        self.record(&Row { what: what.to_owned(), value, unit, note: note.to_owned() })
+    }
+
+    fn record(&self, row: &Row) -> Result<()> {
         let Some(path) = &self.json else { return Ok(()) };
         let mut file = File::options().create(true).append(true).open(path).context("open --json FILE")?;
-        for row in &self.rows {
-            let line = serde_json::json!({ "what": row.what, "value": row.value, "unit": row.unit, "note": row.note });
-            writeln!(file, "{line}")?;
-        }
-        Ok(())
+        let line = serde_json::json!({ "what": row.what, "value": row.value, "unit": row.unit, "note": row.note });
+        writeln!(file, "{line}").context("write --json FILE")
     }
 }
 
-fn shown(value: f64) -> String {
+/// Wide numbers without their fraction.
+pub(crate) fn shown(value: f64) -> String {
     if value.abs() >= 100.0 { format!("{value:.0}") } else { format!("{value:.3}") }
 }
