@@ -217,7 +217,9 @@ fn f23_a_storm_of_reconnects_holds_no_honest_agent_up() -> Result<()> {
     const STORM: usize = 50;
     const SERVED_MAX: Millis = Millis::from_secs(2);
     let folder = tempfile::tempdir()?;
-    let collector = Collector::start(folder.path(), &[("rules.yaml", AT_ONCE)])?;
+    // Each of the storm comes far more often than an agent may without this.
+    let often = "limits: {agents: {hellos_per_minute: 100000}}";
+    let collector = Collector::start_with(folder.path(), &[("rules.yaml", AT_ONCE)], often)?;
     let endpoint = collector.endpoint();
     block_on(async {
         let mut storm = tokio::task::JoinSet::new();
